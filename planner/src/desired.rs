@@ -1,0 +1,166 @@
+//! What a spec asks for, defaulted and checked: the planner's first input. Plain data that
+//! serializes to canonical JSON (maps are sorted), so its digest names it.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vtplan_state::model::{
+    CellName, Durability, HostName, KeyspaceName, ShardName, TableName, TabletType, UserRecord,
+    VSchemaKeyspace,
+};
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct Desired {
+    pub cluster: String,
+    pub cells: Vec<CellName>,
+    pub keyspaces: BTreeMap<KeyspaceName, DesiredKeyspace>,
+    pub changes: ChangePolicy,
+    pub backups: Option<BackupPolicy>,
+    pub gates: BTreeMap<CellName, DesiredGates>,
+    pub users: BTreeMap<String, DesiredUser>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredKeyspace {
+    /// In key order, covering the whole range once.
+    pub shards: Vec<ShardName>,
+    pub durability: Durability,
+    /// The tablets that each shard has, in a fixed order.
+    pub tablets: Vec<DesiredTablets>,
+    /// The desired tables by name, from the schema files. The order of creation is the
+    /// planner's affair.
+    pub tables: BTreeMap<TableName, DesiredTable>,
+    pub vschema: VSchemaKeyspace,
+    pub on_remove: OnRemove,
+}
+
+impl DesiredKeyspace {
+    pub fn is_sharded(&self) -> bool {
+        self.vschema.sharded
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct DesiredTable {
+    /// One `CREATE TABLE` statement, as in the schema file, without the closing `;`.
+    pub statement: String,
+    pub on_remove: OnRemove,
+}
+
+/// `count` tablets of a type in a cell for every shard, or one that is pinned to a place.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredTablets {
+    pub cell: CellName,
+    /// `replica` or `rdonly`. One of the replicas becomes primary.
+    pub tablet_type: TabletType,
+    pub count: u32,
+    /// With a pin, `count` is 1.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub pin: Option<Pin>,
+}
+
+/// Where a pinned tablet is. A pin with a `shard` is for that shard only.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Pin {
+    pub host: HostName,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub shard: Option<ShardName>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub uid: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mysql_port: Option<u16>,
+}
+
+/// What happens to what holds data when it is left out of the spec.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum OnRemove {
+    /// It stays, and the plan says so.
+    #[default]
+    Keep,
+    /// It is dropped, as a destructive step with an approval of its own.
+    Drop,
+}
+
+/// How data may move (`changes:`).
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ChangePolicy {
+    pub vdiff: VDiffPolicy,
+    pub soak_seconds: u64,
+    pub max_write_pause_ms: u64,
+    pub approve: Vec<ApprovePoint>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub window: Option<String>,
+    /// Replication lag above which copying slows down, seconds.
+    pub throttle_max_lag_seconds: u64,
+}
+
+impl Default for ChangePolicy {
+    fn default() -> Self {
+        Self {
+            vdiff: VDiffPolicy::Required,
+            soak_seconds: 0,
+            max_write_pause_ms: 1000,
+            approve: Vec::new(),
+            window: None,
+            throttle_max_lag_seconds: 5,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum VDiffPolicy {
+    Required,
+    Skip,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ApprovePoint {
+    SwitchReads,
+    SwitchWrites,
+    Complete,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupPolicy {
+    pub location: String,
+    pub schedules: Vec<BackupSchedule>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BackupSchedule {
+    /// Keyspace names or `*`.
+    pub keyspaces: Vec<String>,
+    /// Five fields, as in crontab(5).
+    pub cron: String,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_last: Option<u32>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub keep_days: Option<u32>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredGates {
+    pub count: u32,
+    pub mysql_port: u16,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DesiredUser {
+    pub source: PasswordSource,
+    /// Made from the password where it could be read. `None` (a `plan` without the secret): a
+    /// user that exists is left as it is, one that does not cannot be created.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub verifier: Option<UserRecord>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PasswordSource {
+    /// Name of an environment variable.
+    Env(String),
+    /// Path of a file; its trailing newline is not part of the password.
+    File(String),
+}

@@ -1,0 +1,99 @@
+//! What there is: the planner's second input. Records from the store and what the agents see.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use vtplan_state::model::{FlavorKind, KeyspaceName, Records, TableName, TabletAlias};
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Live {
+    pub records: Records,
+    pub observed: Observed,
+}
+
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
+pub struct Observed {
+    /// One for each tablet that a live agent told of. A tablet of the records that is missing
+    /// here is on a host whose agent did not answer.
+    pub tablets: BTreeMap<TabletAlias, ObservedTablet>,
+    /// For a desired `CREATE TABLE` statement: the definition that a server of the keyspace
+    /// prints (`SHOW CREATE TABLE`) after running it in a scratch database. Statements that no
+    /// server has been asked about are missing.
+    pub canonical: BTreeMap<KeyspaceName, BTreeMap<String, Canonical>>,
+}
+
+/// What a server makes of a desired statement.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Canonical {
+    /// Its `SHOW CREATE TABLE`, without the `AUTO_INCREMENT=n` table option.
+    Definition(String),
+    /// The server refuses the statement with this message.
+    Refused(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ObservedTablet {
+    pub server: ServerState,
+    /// Set on what answers as primary: the tables of the keyspace's database. `None` when they
+    /// were not read (a replica, or the server is down).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub tables: Option<BTreeMap<TableName, ObservedTable>>,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "state", rename_all = "kebab-case")]
+pub enum ServerState {
+    /// Its folder does not exist yet, or is being made.
+    Creating {
+        message: String,
+    },
+    /// It should run and does not; the message has the error log's last lines.
+    Down {
+        message: String,
+    },
+    Running(RunningServer),
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct RunningServer {
+    pub flavor: FlavorKind,
+    pub version: String,
+    pub read_only: bool,
+    pub role: ObservedRole,
+    /// Executed GTID set.
+    pub position: String,
+    /// Whether semi-sync is on in the role it has.
+    pub semi_sync: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "role", rename_all = "kebab-case")]
+pub enum ObservedRole {
+    /// Takes writes for the term.
+    Primary { term: u64 },
+    /// Replicates from a tablet.
+    Replica {
+        source: TabletAlias,
+        /// Both threads run without error.
+        healthy: bool,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        lag_seconds: Option<u64>,
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        error: String,
+    },
+    /// Neither: a new tablet of a shard without primary.
+    Idle,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedTable {
+    /// `SHOW CREATE TABLE`, without the `AUTO_INCREMENT=n` table option.
+    pub definition: String,
+    /// Estimates from the server's statistics.
+    pub rows: u64,
+    pub bytes: u64,
+    /// For a table with the comment `vitess_sequence`: whether its row with id 0 exists.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub sequence_ready: Option<bool>,
+}

@@ -1,0 +1,1 @@
+//! What the live state is after a step.

@@ -1,0 +1,9 @@
+//! The model of a vtplan cluster and the stores that keep it.
+//!
+//! - [`model`]: the records, as types. Pure: no IO, no clock.
+//! - [`vindex`]: the functions that map a column's value to a keyspace id. Pure.
+//! - [`store`]: where records live (SQLite, etcd), with transactions, watches, leases and locks.
+
+pub mod model;
+pub mod store;
+pub mod vindex;

@@ -1,0 +1,33 @@
+//! Gates: what should run in a cell, and what runs.
+
+use serde::{Deserialize, Serialize};
+
+use super::names::{CellName, GateName};
+use super::{Revision, UnixMillis};
+
+/// Key `gate-config/<cell>`: what the spec says of a cell's gates. A gate reads it at start and
+/// follows it. Gate processes, as agents, are started by `vtplan up` or a host's service manager.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateConfigRecord {
+    pub cell: CellName,
+    /// How many gates should be alive; `status` and `plan` say when it is fewer.
+    pub count: u32,
+    pub mysql_port: u16,
+}
+
+/// Key `gates/<name>`, leased.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct GateRecord {
+    pub name: GateName,
+    pub cell: CellName,
+    /// `HOST:PORT` of its MySQL listener.
+    pub mysql_address: String,
+    /// `http://HOST:PORT` of `/metrics`, `/healthz` and `/debug/status`.
+    pub http_url: String,
+    pub version: String,
+    pub started_at: UnixMillis,
+    /// The newest revision of serving state (keyspaces, shards, vschemas, routing) it serves by.
+    pub serving_revision: Revision,
+}

@@ -1,0 +1,26 @@
+//! Who changed what.
+
+use serde::{Deserialize, Serialize};
+
+use super::UnixMillis;
+
+/// Key `history/<20-digit number>`: append-only; the number is the revision before the write, so
+/// the keys sort by time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HistoryRecord {
+    pub at: UnixMillis,
+    /// `user@host` of the person or script, as the CLI saw it.
+    pub who: String,
+    /// The plan it was part of, if any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub plan: Option<String>,
+    /// A step's id, or a verb such as `apply`, `lock-release`.
+    pub action: String,
+    /// What it was done to: `commerce/0`, `zone1-0000000100`, ...
+    pub object: String,
+    /// One sentence.
+    pub summary: String,
+    /// `done`, `failed: why`, ...
+    pub outcome: String,
+}

@@ -1,0 +1,98 @@
+//! Where each record lives: keys under `/vtplan/<cluster>/`.
+
+use super::names::{CellName, GateName, HostName, KeyspaceName};
+use super::{ShardName, TabletAlias};
+
+/// Every cluster of a store is under this prefix.
+pub const ROOT: &str = "/vtplan/";
+
+/// The keys of one cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Keys {
+    prefix: String,
+    cluster: String,
+}
+
+impl Keys {
+    pub fn new(cluster: &str) -> Self {
+        Self {
+            prefix: format!("{ROOT}{cluster}/"),
+            cluster: cluster.to_owned(),
+        }
+    }
+    pub fn cluster_name(&self) -> &str {
+        &self.cluster
+    }
+    /// `/vtplan/<cluster>/`, which every other key starts with.
+    pub fn prefix(&self) -> &str {
+        &self.prefix
+    }
+    fn under(&self, rest: &str) -> String {
+        format!("{}{rest}", self.prefix)
+    }
+    pub fn cluster(&self) -> String {
+        self.under("cluster")
+    }
+    pub fn spec(&self) -> String {
+        self.under("spec")
+    }
+    pub fn cell(&self, cell: &CellName) -> String {
+        self.under(&format!("cells/{cell}"))
+    }
+    pub fn host(&self, host: &HostName) -> String {
+        self.under(&format!("hosts/{host}"))
+    }
+    pub fn gate(&self, gate: &GateName) -> String {
+        self.under(&format!("gates/{gate}"))
+    }
+    pub fn gate_config(&self, cell: &CellName) -> String {
+        self.under(&format!("gate-config/{cell}"))
+    }
+    pub fn keyspace(&self, keyspace: &KeyspaceName) -> String {
+        self.under(&format!("keyspaces/{keyspace}"))
+    }
+    pub fn vschema(&self, keyspace: &KeyspaceName) -> String {
+        self.under(&format!("keyspaces/{keyspace}/vschema"))
+    }
+    pub fn shard(&self, keyspace: &KeyspaceName, shard: &ShardName) -> String {
+        self.under(&format!("keyspaces/{keyspace}/shards/{shard}"))
+    }
+    pub fn tablet(&self, alias: &TabletAlias) -> String {
+        self.under(&format!("tablets/{alias}"))
+    }
+    pub fn routing(&self) -> String {
+        self.under("routing")
+    }
+    pub fn user(&self, name: &str) -> String {
+        self.under(&format!("users/{name}"))
+    }
+    pub fn credentials(&self) -> String {
+        self.under("credentials/servers")
+    }
+    pub fn active_plan(&self) -> String {
+        self.under("plans/active")
+    }
+    pub fn plan(&self, id: &str) -> String {
+        self.under(&format!("plans/{id}"))
+    }
+    pub fn plan_control(&self, id: &str) -> String {
+        self.under(&format!("plans/{id}/control"))
+    }
+    /// Prefix of a plan's step records.
+    pub fn plan_steps(&self, id: &str) -> String {
+        self.under(&format!("plans/{id}/steps/"))
+    }
+    pub fn plan_step(&self, id: &str, step: &str) -> String {
+        self.under(&format!("plans/{id}/steps/{step}"))
+    }
+    pub fn history(&self) -> String {
+        self.under("history/")
+    }
+    pub fn history_entry(&self, number: u64) -> String {
+        self.under(&format!("history/{number:020}"))
+    }
+    /// The apply lock: whoever executes the active plan holds it.
+    pub fn apply_lock(&self) -> String {
+        self.under("locks/apply")
+    }
+}

@@ -1,0 +1,211 @@
+//! Where records live: one [`Store`] trait, SQLite and etcd behind it, one conformance suite.
+//!
+//! A store is a sorted map from keys to JSON values with one [`Revision`] for each committed
+//! transaction. Everything that changes goes through [`Store::txn`].
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use futures::stream::BoxStream;
+use serde::de::DeserializeOwned;
+use thiserror::Error;
+
+use crate::model::Revision;
+
+/// One key with its value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub key: String,
+    /// JSON, UTF-8.
+    pub value: Vec<u8>,
+    /// Revision of the transaction that created the key (after its last deletion).
+    pub create_revision: Revision,
+    /// Revision of the transaction that wrote it last.
+    pub mod_revision: Revision,
+}
+
+impl Entry {
+    /// The value as a record.
+    pub fn json<T: DeserializeOwned>(&self) -> Result<T, StoreError> {
+        serde_json::from_slice(&self.value).map_err(|source| StoreError::Record {
+            key: self.key.clone(),
+            source,
+        })
+    }
+}
+
+/// All keys under a prefix, read at one revision, in key order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Listing {
+    pub entries: Vec<Entry>,
+    /// The store's revision at which it was read: watch from the one after it.
+    pub revision: Revision,
+}
+
+/// What must hold for a transaction to commit.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Compare {
+    /// The key exists and was written last at this revision.
+    ModRevision(String, Revision),
+    /// The key exists and was created at this revision. This is how a fencing token is compared.
+    CreateRevision(String, Revision),
+    Exists(String),
+    Absent(String),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Op {
+    /// `lease`: the key goes when the lease does.
+    Put {
+        key: String,
+        value: Vec<u8>,
+        lease: Option<LeaseId>,
+    },
+    Delete {
+        key: String,
+    },
+    DeletePrefix {
+        prefix: String,
+    },
+}
+
+impl Op {
+    /// Puts a record, without a lease.
+    pub fn put<T: serde::Serialize>(key: impl Into<String>, record: &T) -> Op {
+        Self::put_leased(key, record, None)
+    }
+
+    /// Puts a record that goes with a lease.
+    pub fn put_leased<T: serde::Serialize>(
+        key: impl Into<String>,
+        record: &T,
+        lease: Option<LeaseId>,
+    ) -> Op {
+        // Records are our own types: maps with string keys, no failing serializers.
+        let value = serde_json::to_vec(record).expect("a record serializes");
+        Op::Put {
+            key: key.into(),
+            value,
+            lease,
+        }
+    }
+
+    pub fn delete(key: impl Into<String>) -> Op {
+        Op::Delete { key: key.into() }
+    }
+}
+
+/// Ops that are all done, in order, if all compares hold, else none.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Txn {
+    pub compares: Vec<Compare>,
+    pub ops: Vec<Op>,
+}
+
+impl Txn {
+    pub fn new() -> Self {
+        Self::default()
+    }
+    #[must_use]
+    pub fn when(mut self, compare: Compare) -> Self {
+        self.compares.push(compare);
+        self
+    }
+    #[must_use]
+    pub fn then(mut self, op: Op) -> Self {
+        self.ops.push(op);
+        self
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum TxnOutcome {
+    /// Done, at this revision.
+    Committed(Revision),
+    /// A compare did not hold: nothing was done.
+    Refused,
+}
+
+impl TxnOutcome {
+    pub fn committed(self) -> Option<Revision> {
+        match self {
+            Self::Committed(revision) => Some(revision),
+            Self::Refused => None,
+        }
+    }
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct LeaseId(pub i64);
+
+/// What a watch tells.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum WatchEvent {
+    /// A key was written or deleted. Events of one transaction come together in one vector.
+    Changes {
+        revision: Revision,
+        changes: Vec<Change>,
+    },
+    /// The events from where the watch stood are no longer kept (compacted): here is everything
+    /// under the prefix anew. What is not in it does not exist any more.
+    Resync(Listing),
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Change {
+    Put(Entry),
+    Delete { key: String },
+}
+
+pub type WatchStream = BoxStream<'static, Result<WatchEvent, StoreError>>;
+
+/// A store of records. Cheap to clone behind an `Arc`; every method may be called concurrently.
+#[async_trait]
+pub trait Store: Send + Sync + 'static {
+    /// The store's URL as it was opened, without secrets.
+    fn url(&self) -> &str;
+
+    async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError>;
+
+    /// Everything whose key starts with `prefix`, at one revision.
+    async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
+
+    /// Commits `txn` as one revision, or does nothing.
+    async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
+
+    /// Every change under `prefix` with a revision of at least `from`, in order, none left out
+    /// and none twice, over reconnects too. Ends only with an error that retrying will not mend.
+    async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError>;
+
+    /// A lease that ends `ttl` after it was last kept alive.
+    async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
+
+    /// `Ok(false)`: the lease has ended, and its keys with it.
+    async fn keep_alive(&self, lease: LeaseId) -> Result<bool, StoreError>;
+
+    /// Ends a lease now and deletes its keys.
+    async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError>;
+}
+
+/// Why the store could not do it. Messages say which store and what to do.
+#[derive(Debug, Error)]
+pub enum StoreError {
+    #[error("cannot reach the state store {url}: {why}")]
+    Unreachable { url: String, why: String },
+    #[error("the state store {url} is read-only: {why}")]
+    ReadOnly { url: String, why: String },
+    #[error(
+        "the state store {url} was written by a newer vtplan (format {found}, this one knows {known}): use that version or newer"
+    )]
+    NewerFormat { url: String, found: u32, known: u32 },
+    #[error("`{url}` is not a state store URL: {why}; use sqlite:PATH or etcd://HOST:PORT,...")]
+    BadUrl { url: String, why: String },
+    #[error("the record at {key} cannot be read")]
+    Record {
+        key: String,
+        #[source]
+        source: serde_json::Error,
+    },
+    #[error("the state store {url} failed: {why}")]
+    Failed { url: String, why: String },
+}

@@ -1,0 +1,1 @@
+//! Vindexes: functions from a column's value to a keyspace id.
