@@ -1,0 +1,37 @@
+# What a person does with this project. `make` alone lists it.
+SHELL := /bin/bash
+.DEFAULT_GOAL := help
+export PATH := $(CURDIR)/target/tools/bin:/usr/sbin:/usr/local/sbin:$(PATH)
+
+.PHONY: help demo test bench build lint clean setup
+
+help: ## List these targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: setup ## Install what is missing, build, bring up a real cluster and walk through the main job
+	cargo build --release --locked -p vtplan
+	tests/scripts/demo
+
+test: setup ## Install what is missing and run all tests, on real servers
+	cargo build --locked --workspace --all-targets
+	tests/scripts/run-tests
+
+bench: ## Measure the planner and the gate, beside direct MySQL and HAProxy (a few minutes)
+	tests/scripts/setup sysbench=sysbench haproxy=haproxy
+	cargo build --release --locked -p vtplan
+	cargo build --release --locked -p vtplan-planner --example bench_planner
+	tests/scripts/bench
+
+build: setup ## Build target/release/vtplan
+	cargo build --release --locked -p vtplan
+
+lint: ## Formatting, clippy and, where it is installed, cargo deny
+	cargo fmt --all --check
+	cargo clippy --locked --workspace --all-targets -- -D warnings
+	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies were not checked"; fi
+
+clean: ## Remove what was built (a running cluster is left alone: see `vtplan down`)
+	cargo clean
+
+setup:
+	@tests/scripts/setup
