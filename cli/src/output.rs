@@ -1,0 +1,62 @@
+//! Writing to the terminal. Text is styled where it is made; [`anstream`] takes the styles out
+//! where stdout or stderr is no terminal or colours are not wanted.
+
+use std::io::{IsTerminal as _, Write as _};
+
+use crate::args::Global;
+
+/// `--no-color`; `NO_COLOR`, `TERM=dumb` and pipes are known to [`anstream`] itself.
+pub fn set_color(global: &Global) {
+    if global.no_color {
+        anstream::ColorChoice::Never.write_global();
+    }
+}
+
+/// Writes to stdout.
+pub fn out(text: &str) {
+    let mut stdout = anstream::stdout().lock();
+    ended(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    );
+}
+
+/// Writes to stderr.
+pub fn err(text: &str) {
+    let mut stderr = anstream::stderr().lock();
+    // There is nowhere to complain to.
+    let _ = stderr.write_all(text.as_bytes());
+}
+
+/// A reader that has seen enough (`vtplan plan | head`) ends the program quietly, as it does for
+/// other tools; a full disk does not go unsaid.
+fn ended(result: std::io::Result<()>) {
+    if let Err(error) = result {
+        if error.kind() == std::io::ErrorKind::BrokenPipe {
+            std::process::exit(141);
+        }
+        err(&format!("error: cannot write to stdout: {error}\n"));
+        std::process::exit(1);
+    }
+}
+
+/// Whether a person can be asked.
+pub fn can_ask() -> bool {
+    std::io::stdin().is_terminal() && std::io::stderr().is_terminal()
+}
+
+/// Whether progress may move about on stderr.
+pub fn live_progress() -> bool {
+    std::io::stderr().is_terminal() && std::env::var_os("TERM").is_none_or(|t| t != "dumb")
+}
+
+/// Asks on stderr and reads one line from stdin. `None`: stdin has ended.
+pub fn ask(question: &str) -> Option<String> {
+    err(question);
+    let mut line = String::new();
+    match std::io::stdin().read_line(&mut line) {
+        Ok(n) if n > 0 => Some(line.trim().to_owned()),
+        _ => None,
+    }
+}
