@@ -1,1 +1,13 @@
-//! The lab
+//! The lab: starts real servers, agents, gates and etcd in a temporary folder on free ports, and
+//! leaves nothing behind. Used by the end-to-end tests in `tests/tests/`.
+
+pub mod etcd;
+pub mod lab;
+pub mod ports;
+pub mod process;
+pub mod servers;
+
+pub use etcd::Etcd;
+pub use lab::{Lab, Output};
+pub use process::Proc;
+pub use servers::{Server, skip};

@@ -1,0 +1,61 @@
+//! A real etcd with one member.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use crate::ports::free_ports;
+use crate::process::Proc;
+
+pub struct Etcd {
+    dir: PathBuf,
+    port: u16,
+    proc: Option<Proc>,
+}
+
+impl Etcd {
+    /// `None` where there is no `etcd` on PATH.
+    pub fn start(dir: &Path) -> Option<Etcd> {
+        let found = Command::new("etcd").arg("--version").output();
+        if !found.is_ok_and(|output| output.status.success()) {
+            return None;
+        }
+        let mut etcd = Etcd { dir: dir.join("etcd"), port: free_ports(2), proc: None };
+        etcd.restart();
+        Some(etcd)
+    }
+
+    pub fn url(&self) -> String {
+        format!("etcd://127.0.0.1:{}", self.port)
+    }
+
+    pub fn kill9(&mut self) {
+        if let Some(mut proc) = self.proc.take() {
+            proc.kill9();
+        }
+    }
+
+    /// Starts it (again) on the same data and ports, and waits until it answers.
+    pub fn restart(&mut self) {
+        self.kill9();
+        let client = format!("http://127.0.0.1:{}", self.port);
+        let peer = format!("http://127.0.0.1:{}", self.port + 1);
+        let mut command = Command::new("etcd");
+        command
+            .args(["--name", "lab"])
+            .arg("--data-dir")
+            .arg(&self.dir)
+            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
+            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args(["--initial-cluster", &format!("lab={peer}")]);
+        let logs = self.dir.parent().expect("the lab's folder").join("logs");
+        let mut proc = Proc::start("etcd", command, &logs);
+        let end = Instant::now() + Duration::from_secs(30);
+        while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
+            assert!(proc.is_alive(), "etcd ended at its start:\n{}", proc.log());
+            assert!(Instant::now() < end, "etcd does not listen:\n{}", proc.log());
+            std::thread::sleep(Duration::from_millis(30));
+        }
+        self.proc = Some(proc);
+    }
+}
