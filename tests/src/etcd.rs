@@ -20,7 +20,11 @@ impl Etcd {
         if !found.is_ok_and(|output| output.status.success()) {
             return None;
         }
-        let mut etcd = Etcd { dir: dir.join("etcd"), port: free_ports(2), proc: None };
+        let mut etcd = Etcd {
+            dir: dir.join("etcd"),
+            port: free_ports(2),
+            proc: None,
+        };
         etcd.restart();
         Some(etcd)
     }
@@ -45,15 +49,29 @@ impl Etcd {
             .args(["--name", "lab"])
             .arg("--data-dir")
             .arg(&self.dir)
-            .args(["--listen-client-urls", &client, "--advertise-client-urls", &client])
-            .args(["--listen-peer-urls", &peer, "--initial-advertise-peer-urls", &peer])
+            .args([
+                "--listen-client-urls",
+                &client,
+                "--advertise-client-urls",
+                &client,
+            ])
+            .args([
+                "--listen-peer-urls",
+                &peer,
+                "--initial-advertise-peer-urls",
+                &peer,
+            ])
             .args(["--initial-cluster", &format!("lab={peer}")]);
         let logs = self.dir.parent().expect("the lab's folder").join("logs");
         let mut proc = Proc::start("etcd", command, &logs);
         let end = Instant::now() + Duration::from_secs(30);
         while std::net::TcpStream::connect(("127.0.0.1", self.port)).is_err() {
             assert!(proc.is_alive(), "etcd ended at its start:\n{}", proc.log());
-            assert!(Instant::now() < end, "etcd does not listen:\n{}", proc.log());
+            assert!(
+                Instant::now() < end,
+                "etcd does not listen:\n{}",
+                proc.log()
+            );
             std::thread::sleep(Duration::from_millis(30));
         }
         self.proc = Some(proc);

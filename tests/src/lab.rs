@@ -60,13 +60,19 @@ pub fn vtplan_binary() -> PathBuf {
     let test = std::env::current_exe().expect("the path of the test");
     let folder = test.ancestors().nth(2).expect("target/PROFILE").to_owned();
     let binary = folder.join("vtplan");
-    assert!(binary.exists(), "{} is not built: run `cargo build -p vtplan`", binary.display());
+    assert!(
+        binary.exists(),
+        "{} is not built: run `cargo build -p vtplan`",
+        binary.display()
+    );
     binary
 }
 
 /// `specs/examples/NAME` of the project.
 pub fn example(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/examples").join(name)
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join("../specs/examples")
+        .join(name)
 }
 
 impl Lab {
@@ -148,7 +154,10 @@ impl Lab {
         let (listen, mysql) = match fs::read_to_string(&ports) {
             Ok(text) => {
                 let mut numbers = text.split(' ').map(|n| n.parse().expect("a port"));
-                (numbers.next().expect("listen"), numbers.next().expect("mysql"))
+                (
+                    numbers.next().expect("listen"),
+                    numbers.next().expect("mysql"),
+                )
             }
             Err(_) => {
                 let chosen = (free_port(), free_ports(40));
@@ -160,7 +169,12 @@ impl Lab {
         let mut command = self.command(&["agent", "--cluster", &self.cluster]);
         command
             .args(["--name", name, "--cell", cell, "--listen", &listen_address])
-            .args(["--advertise", "127.0.0.1", "--first-mysql-port", &mysql.to_string()])
+            .args([
+                "--advertise",
+                "127.0.0.1",
+                "--tablet-port",
+                &mysql.to_string(),
+            ])
             .arg("--data-dir")
             .arg(&data)
             .envs(more.iter().copied());
@@ -170,8 +184,16 @@ impl Lab {
         let mut agent = Proc::start(&format!("agent-{name}"), command, &self.logs());
         let end = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(&listen_address).is_err() {
-            assert!(agent.is_alive(), "agent {name} ended at its start:\n{}", agent.log());
-            assert!(Instant::now() < end, "agent {name} does not listen:\n{}", agent.log());
+            assert!(
+                agent.is_alive(),
+                "agent {name} ended at its start:\n{}",
+                agent.log()
+            );
+            assert!(
+                Instant::now() < end,
+                "agent {name} does not listen:\n{}",
+                agent.log()
+            );
             std::thread::sleep(Duration::from_millis(30));
         }
         self.agents.insert(name.to_owned(), agent);
@@ -192,11 +214,26 @@ impl Lab {
         let mut proc = Proc::start(&format!("gate-{cell}"), command, &self.logs());
         let end = Instant::now() + PATIENCE;
         while std::net::TcpStream::connect(("127.0.0.1", mysql_port)).is_err() {
-            assert!(proc.is_alive(), "the gate of {cell} ended at its start:\n{}", proc.log());
-            assert!(Instant::now() < end, "the gate of {cell} does not listen:\n{}", proc.log());
+            assert!(
+                proc.is_alive(),
+                "the gate of {cell} ended at its start:\n{}",
+                proc.log()
+            );
+            assert!(
+                Instant::now() < end,
+                "the gate of {cell} does not listen:\n{}",
+                proc.log()
+            );
             std::thread::sleep(Duration::from_millis(30));
         }
-        self.gates.insert(cell.to_owned(), Gate { proc, mysql_port, http_port });
+        self.gates.insert(
+            cell.to_owned(),
+            Gate {
+                proc,
+                mysql_port,
+                http_port,
+            },
+        );
         mysql_port
     }
 

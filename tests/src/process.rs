@@ -20,7 +20,11 @@ impl Proc {
     pub fn start(name: &str, mut command: Command, logs: &Path) -> Proc {
         fs::create_dir_all(logs).expect("the lab's log folder");
         let log = logs.join(format!("{name}.log"));
-        let out = File::options().create(true).append(true).open(&log).expect("a log file");
+        let out = File::options()
+            .create(true)
+            .append(true)
+            .open(&log)
+            .expect("a log file");
         let err = out.try_clone().expect("a second handle of the log");
         let child = command
             .stdin(Stdio::null())
@@ -28,7 +32,11 @@ impl Proc {
             .stderr(err)
             .spawn()
             .unwrap_or_else(|error| panic!("cannot start {name} ({command:?}): {error}"));
-        Proc { name: name.to_owned(), child, log }
+        Proc {
+            name: name.to_owned(),
+            child,
+            log,
+        }
     }
 
     pub fn pid(&self) -> i32 {
@@ -90,7 +98,9 @@ pub fn kill9(pid: i32) {
 /// Whether a process with this id exists and is no zombie.
 pub fn is_running(pid: i32) -> bool {
     match fs::read_to_string(format!("/proc/{pid}/stat")) {
-        Ok(stat) => !stat.rsplit_once(')').is_some_and(|(_, rest)| rest.starts_with(" Z")),
+        Ok(stat) => !stat
+            .rsplit_once(')')
+            .is_some_and(|(_, rest)| rest.starts_with(" Z")),
         Err(_) => false,
     }
 }

@@ -44,23 +44,32 @@ async fn cluster_comes_up_serves_and_follows_a_changed_spec(server: Server) {
     // Rows go in and out, and arrive at the replicas.
     let pool = lab.client("zone1", "commerce");
     let mut conn = pool.get_conn().await.expect("a connection to the gate");
-    conn.query_drop(ROWS).await.expect("the walkthrough's rows go in");
-    let emails: Vec<String> =
-        conn.query("select email from customer order by customer_id").await.expect("a select");
+    conn.query_drop(ROWS)
+        .await
+        .expect("the walkthrough's rows go in");
+    let emails: Vec<String> = conn
+        .query("select email from customer order by customer_id")
+        .await
+        .expect("a select");
     assert_eq!(emails.len(), 5);
     assert_eq!(emails[0], "alice@domain.com");
     drop(conn);
     for target in ["commerce@replica", "commerce@rdonly"] {
         let mut last = None;
         for _ in 0..600 {
-            let count = lab.query::<u64>("zone1", target, "select count(*) from corder").await;
+            let count = lab
+                .query::<u64>("zone1", target, "select count(*) from corder")
+                .await;
             last = Some(count);
             if matches!(&last, Some(Ok(rows)) if rows == &[5]) {
                 break;
             }
             tokio::time::sleep(std::time::Duration::from_millis(100)).await;
         }
-        assert!(matches!(&last, Some(Ok(rows)) if rows == &[5]), "{target}: {last:?}");
+        assert!(
+            matches!(&last, Some(Ok(rows)) if rows == &[5]),
+            "{target}: {last:?}"
+        );
     }
 
     // A server that is killed comes back; a killed agent takes no server with it.
@@ -73,13 +82,17 @@ async fn cluster_comes_up_serves_and_follows_a_changed_spec(server: Server) {
     });
     let pids = lab.mysqld_pids();
     lab.agents.get_mut("host1").expect("the agent").kill9();
-    assert!(pids.values().all(|pid| is_running(*pid)), "a server died with its agent");
+    assert!(
+        pids.values().all(|pid| is_running(*pid)),
+        "a server died with its agent"
+    );
     lab.start_agent("host1", "zone1");
     let mut inserted = Err(mysql_async::Error::Other("not tried".into()));
     for _ in 0..600 {
         inserted = async {
             let mut conn = pool.get_conn().await?;
-            conn.query_drop("replace into product values ('SKU-1003', 'Mouse', 10)").await
+            conn.query_drop("replace into product values ('SKU-1003', 'Mouse', 10)")
+                .await
         }
         .await;
         if inserted.is_ok() {
@@ -88,41 +101,68 @@ async fn cluster_comes_up_serves_and_follows_a_changed_spec(server: Server) {
         tokio::time::sleep(std::time::Duration::from_millis(100)).await;
     }
     inserted.expect("writes go through after the primary came back");
-    assert_eq!(lab.mysqld_pids(), pids, "the servers were adopted, not restarted");
+    assert_eq!(
+        lab.mysqld_pids(),
+        pids,
+        "the servers were adopted, not restarted"
+    );
 
     // A changed spec: one more table and one more rdonly tablet.
     let schema = std::fs::read_to_string(example("schema/commerce.sql")).expect("the schema");
     let more = format!("{schema}\ncreate table review (id bigint primary key, body text);\n");
     let schema = lab.write("more.sql", &more);
     let changed = spec_text()
-        .replace(&example("schema/commerce.sql").display().to_string(), &schema)
+        .replace(
+            &example("schema/commerce.sql").display().to_string(),
+            &schema,
+        )
         .replace("rdonly: 1", "rdonly: 2");
     let changed = lab.write("changed.yaml", &changed);
     let plan_file = lab.dir().join("plan.json").display().to_string();
-    let plan = lab.run(&["plan", &changed, "--out", &plan_file, "--detailed-exitcode"]).expect(2);
+    let plan = lab
+        .run(&["plan", &changed, "--out", &plan_file, "--detailed-exitcode"])
+        .expect(2);
     assert!(plan.stdout.contains("review"), "{}", plan.stdout);
     assert!(plan.stdout.contains("zone1-0000000103"), "{}", plan.stdout);
     lab.run(&["apply", &plan_file, "--auto-approve"]).expect(0);
     let stale = lab.run(&["apply", &plan_file, "--auto-approve"]).expect(1);
-    assert!(stale.stderr.contains("changed"), "a stale plan file is refused: {}", stale.stderr);
-    lab.run(&["plan", &changed, "--detailed-exitcode"]).expect(0);
-    let rows: Vec<u64> =
-        lab.query("zone1", "commerce", "select count(*) from review").await.expect("a select");
+    assert!(
+        stale.stderr.contains("changed"),
+        "a stale plan file is refused: {}",
+        stale.stderr
+    );
+    lab.run(&["plan", &changed, "--detailed-exitcode"])
+        .expect(0);
+    let rows: Vec<u64> = lab
+        .query("zone1", "commerce", "select count(*) from review")
+        .await
+        .expect("a select");
     assert_eq!(rows, [0]);
 
     // What it was and who did it can be read.
     let status = lab.run(&["status"]).expect(0);
-    assert!(status.stdout.contains("zone1-0000000103"), "{}", status.stdout);
+    assert!(
+        status.stdout.contains("zone1-0000000103"),
+        "{}",
+        status.stdout
+    );
     let history = lab.run(&["history"]).expect(0);
-    assert!(history.stdout.contains("create-table"), "{}", history.stdout);
+    assert!(
+        history.stdout.contains("create-table"),
+        "{}",
+        history.stdout
+    );
 
     // The way back: the tablet goes, the table (it may hold data) stays, and the plan says so.
     let back = lab.run(&["plan", &spec, "--detailed-exitcode"]).expect(2);
     assert!(back.stdout.contains("review"), "{}", back.stdout);
-    lab.run(&["apply", &spec, "--auto-approve", "--approve-destructive"]).expect(0);
+    lab.run(&["apply", &spec, "--auto-approve", "--approve-destructive"])
+        .expect(0);
     assert_eq!(lab.mysqld_pids().len(), 3);
-    let rows: Vec<u64> =
-        lab.query("zone1", "commerce", "select count(*) from review").await.expect("a select");
+    let rows: Vec<u64> = lab
+        .query("zone1", "commerce", "select count(*) from review")
+        .await
+        .expect("a select");
     assert_eq!(rows, [0], "a table is not dropped by omission");
     let _ = pool.disconnect().await;
 }
@@ -134,7 +174,9 @@ async fn a_declared_cluster_comes_up_on_mariadb() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_declared_cluster_comes_up_on_mysql() {
-    let Some(server) = Server::mysql("a_declared_cluster_comes_up_on_mysql") else { return };
+    let Some(server) = Server::mysql("a_declared_cluster_comes_up_on_mysql") else {
+        return;
+    };
     cluster_comes_up_serves_and_follows_a_changed_spec(server).await;
 }
 
@@ -148,7 +190,9 @@ async fn sharded_rows_go_where_vitess_puts_them(server: Server) {
     let mut conn = pool.get_conn().await.expect("a connection to the gate");
     for email in ["alice", "bob", "charlie", "dan", "eve"] {
         let sql = format!("insert into customer (email) values ('{email}@domain.com')");
-        conn.query_drop(sql).await.expect("an insert takes its id from the sequence");
+        conn.query_drop(sql)
+            .await
+            .expect("an insert takes its id from the sequence");
     }
     conn.query_drop(
         "insert into customer (email) values ('frank@domain.com'), ('grace@domain.com'),
@@ -166,22 +210,32 @@ async fn sharded_rows_go_where_vitess_puts_them(server: Server) {
     assert_eq!(ids("customer/-80").await, [8, 10]);
     assert_eq!(ids("customer:80-").await, [1, 2, 3, 4, 5, 6, 7, 9]);
 
-    let mut all: Vec<u64> = conn.query("select customer_id from customer").await.expect("scatter");
+    let mut all: Vec<u64> = conn
+        .query("select customer_id from customer")
+        .await
+        .expect("scatter");
     all.sort_unstable();
     assert_eq!(all, (1..=10).collect::<Vec<u64>>());
-    let some: Vec<String> =
-        conn.query("select email from customer where customer_id in (8, 9)").await.expect("IN");
-    assert_eq!(some.len(), 2);
-    conn.exec_drop("update customer set email = ? where customer_id = ?", ("ivan@x", 9))
+    let some: Vec<String> = conn
+        .query("select email from customer where customer_id in (8, 9)")
         .await
-        .expect("a routed update");
+        .expect("IN");
+    assert_eq!(some.len(), 2);
+    conn.exec_drop(
+        "update customer set email = ? where customer_id = ?",
+        ("ivan@x", 9),
+    )
+    .await
+    .expect("a routed update");
     assert_eq!(conn.affected_rows(), 1);
     let email: Option<String> = conn
         .exec_first("select email from customer where customer_id = ?", (9,))
         .await
         .expect("a routed select");
     assert_eq!(email.as_deref(), Some("ivan@x"));
-    let refused = conn.query_drop("select email, count(*) from customer group by email").await;
+    let refused = conn
+        .query_drop("select email, count(*) from customer group by email")
+        .await;
     let refused = refused.expect_err("not planned yet").to_string();
     assert!(refused.to_lowercase().contains("group by"), "{refused}");
     drop(conn);
@@ -196,6 +250,8 @@ async fn sharded_rows_go_where_vitess_puts_them_on_mariadb() {
 #[tokio::test(flavor = "multi_thread")]
 async fn sharded_rows_go_where_vitess_puts_them_on_mysql() {
     let name = "sharded_rows_go_where_vitess_puts_them_on_mysql";
-    let Some(server) = Server::mysql(name) else { return };
+    let Some(server) = Server::mysql(name) else {
+        return;
+    };
     sharded_rows_go_where_vitess_puts_them(server).await;
 }
