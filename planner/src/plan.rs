@@ -46,7 +46,9 @@ pub type StepId = String;
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Step {
     pub id: StepId,
-    /// Steps of the same plan that must be done before. Sorted.
+    /// Steps of the same plan that must be done before. Sorted. (`after` in JSON would collide with
+    /// the fields `before` and `after` of actions, which stand beside it there.)
+    #[serde(rename = "depends_on")]
     pub after: Vec<StepId>,
     pub risk: Risk,
     pub estimate: Estimate,
