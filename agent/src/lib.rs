@@ -1,5 +1,25 @@
 //! The host agent: one runs on each database host. It supervises that host's tablets (mysqld
 //! processes), reports what it sees of them, and takes part in electing the conductor that carries
 //! out approved plans.
+//!
+//! - [`run`]: an agent's life; [`run_agent`] is what the binary calls.
+//! - [`mysqld`]: servers as processes.
+//! - [`flavor`]: what differs between MariaDB and MySQL.
+//! - [`service`]: the gRPC service; its messages and client are in [`proto`].
 
+pub mod address;
+pub mod cluster;
+pub mod config;
+pub mod credentials;
+pub mod disk;
+pub mod error;
+pub mod flavor;
+pub mod mysqld;
 pub mod proto;
+pub mod register;
+pub mod run;
+pub mod service;
+
+pub use config::{AgentConfig, ServerSettings};
+pub use error::AgentError;
+pub use run::{Agent, run_agent};
