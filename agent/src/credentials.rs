@@ -1,7 +1,7 @@
 //! The accounts that vtplan itself uses on every server: made once for a cluster, by whichever
 //! agent comes first, and kept in the store.
 
-use rand::Rng as _;
+use rand::RngExt as _;
 use rand::distr::Alphanumeric;
 use vtplan_state::model::Credentials;
 use vtplan_state::model::keys::Keys;

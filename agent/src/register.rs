@@ -61,11 +61,10 @@ impl Registration {
                 }
             };
             let lease = store.grant(ttl).await?;
-            let txn = Txn::new().when(compare).then(Op::put_leased(
-                key.clone(),
-                &record,
-                Some(lease),
-            ));
+            let txn =
+                Txn::new()
+                    .when(compare)
+                    .then(Op::put_leased(key.clone(), &record, Some(lease)));
             if store.txn(txn).await?.committed().is_some() {
                 return Ok(Self {
                     store,
@@ -106,8 +105,7 @@ impl Registration {
                 }
                 Err(error) => warn!(%error, "the host's lease cannot be kept alive"),
             }
-            self.held
-                .store(kept.elapsed() < self.ttl, Ordering::SeqCst);
+            self.held.store(kept.elapsed() < self.ttl, Ordering::SeqCst);
         }
         if let Err(error) = self.store.revoke(self.lease).await {
             warn!(%error, "the host's record stays until its lease ends");
