@@ -1,0 +1,19 @@
+//! What commands print.
+//!
+//! - [`view`]: a plan as a tree of objects, which [`text`] and [`markdown`] write down.
+//! - [`step`]: one step in words, [`summary`] a whole plan in one line.
+//! - [`dot`], [`json`]: a plan for Graphviz and for programs.
+//! - [`table`]: columns. [`when`]: times and durations.
+
+pub mod dot;
+pub mod json;
+pub mod markdown;
+pub mod step;
+pub mod summary;
+pub mod table;
+pub mod text;
+pub mod view;
+pub mod when;
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,130 @@
+//! A plan in one line.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use vtplan_planner::plan::{Action, Plan, Risk, Step};
+
+use super::table::count;
+use super::when;
+
+/// What a step's work counts as: a verb and the noun it is done to.
+fn work(step: &Step) -> (&'static str, &'static str) {
+    match &step.action {
+        Action::CreateCell { .. } => ("create", "cell"),
+        Action::DeleteCell { .. } => ("delete", "cell"),
+        Action::CreateKeyspace { .. } => ("create", "keyspace"),
+        Action::SetDurability { .. } => ("change", "keyspace"),
+        Action::DeleteKeyspace { .. } => ("delete", "keyspace"),
+        Action::CreateShard { .. } => ("create", "shard"),
+        Action::DeleteShard { .. } => ("delete", "shard"),
+        Action::CreateTablet { .. } => ("create", "tablet"),
+        Action::DeleteTablet { .. } => ("delete", "tablet"),
+        Action::ChangeTabletType { .. } => ("change", "tablet"),
+        Action::InitPrimary { .. } => ("initialise", "primary"),
+        Action::Reparent { .. } => ("move", "primary"),
+        Action::CreateTable { .. } => ("create", "table"),
+        Action::AlterTable { .. } => ("change", "table"),
+        Action::DropTable { .. } => ("drop", "table"),
+        Action::InitSequence { .. } => ("initialise", "sequence"),
+        Action::ApplyVschema { before: None, .. } => ("create", "VSchema"),
+        Action::ApplyVschema { .. } => ("change", "VSchema"),
+        Action::CreateUser { .. } => ("create", "user"),
+        Action::AlterUser { .. } => ("change", "user"),
+        Action::DeleteUser { .. } => ("delete", "user"),
+        Action::ConfigureGates { .. } => ("set", "gate configuration"),
+        Action::RemoveGates { .. } => ("delete", "gate configuration"),
+    }
+}
+
+/// `14 steps: 1 keyspace, 1 shard, 3 tablets to create; 1 primary to initialise; about 40 s;
+/// nothing is deleted.` Tables are counted once for each shard they are made in.
+pub fn summary(plan: &Plan) -> String {
+    // Verbs and nouns in the order in which the plan first has them.
+    let mut verbs: Vec<(&str, Vec<(&str, usize)>)> = Vec::new();
+    for step in &plan.steps {
+        let (verb, noun) = work(step);
+        let at = match verbs.iter().position(|(v, _)| *v == verb) {
+            Some(at) => at,
+            None => {
+                verbs.push((verb, Vec::new()));
+                verbs.len() - 1
+            }
+        };
+        let nouns = &mut verbs[at].1;
+        match nouns.iter_mut().find(|(n, _)| *n == noun) {
+            Some((_, n)) => *n += 1,
+            None => nouns.push((noun, 1)),
+        }
+    }
+    let mut parts: Vec<String> = verbs
+        .iter()
+        .map(|(verb, nouns)| {
+            let nouns: Vec<String> = nouns.iter().map(|(noun, n)| count(*n, noun)).collect();
+            format!("{} to {verb}", nouns.join(", "))
+        })
+        .collect();
+    let seconds = duration(plan);
+    if seconds > 0 {
+        parts.push(format!(
+            "about {}",
+            when::duration(Duration::from_secs(seconds))
+        ));
+    }
+    let pause = write_pause(plan);
+    if pause > 0 {
+        parts.push(format!(
+            "writes pause for up to {}",
+            when::duration(Duration::from_millis(pause))
+        ));
+    }
+    let destructive = plan.destructive().count();
+    parts.push(if destructive > 0 {
+        let verb = if destructive == 1 {
+            "deletes"
+        } else {
+            "delete"
+        };
+        format!("{} {verb} data", count(destructive, "step"))
+    } else if verbs.iter().any(|(v, _)| matches!(*v, "delete" | "drop")) {
+        "no data is deleted".to_owned()
+    } else {
+        "nothing is deleted".to_owned()
+    });
+    format!("{}: {}.", count(plan.steps.len(), "step"), parts.join("; "))
+}
+
+/// How long the plan takes when steps that do not wait for each other run side by side: the
+/// longest way through the steps, seconds.
+pub fn duration(plan: &Plan) -> u64 {
+    let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
+    let mut last = 0;
+    for step in &plan.steps {
+        let start = step
+            .after
+            .iter()
+            .filter_map(|id| ends.get(id.as_str()))
+            .max()
+            .copied()
+            .unwrap_or(0);
+        let end = start + step.estimate.seconds;
+        last = last.max(end);
+        ends.insert(&step.id, end);
+    }
+    last
+}
+
+/// The longest pause of writes that one step causes, milliseconds.
+pub fn write_pause(plan: &Plan) -> u64 {
+    let pauses = plan.steps.iter().filter_map(|s| s.estimate.write_pause_ms);
+    pauses.max().unwrap_or(0)
+}
+
+/// How a risk is written beside a step; a safe one is not mentioned.
+pub fn risk_word(risk: Risk) -> Option<&'static str> {
+    match risk {
+        Risk::Safe => None,
+        Risk::Disruptive => Some("disruptive"),
+        Risk::Destructive => Some("destructive"),
+    }
+}

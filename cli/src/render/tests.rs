@@ -1,0 +1,262 @@
+//! Every format of one plan that has every kind of change.
+
+use insta::assert_snapshot;
+use serde_json::json;
+use vtplan_planner::plan::Plan;
+
+use super::*;
+
+/// `id` is made of the kind and a number; steps wait for the ones before as told.
+fn plan(steps: Vec<serde_json::Value>, notes: serde_json::Value) -> Plan {
+    let plan = json!({
+        "format": 1, "cluster": "shop", "spec_digest": "d", "base_revision": 7,
+        "live_digest": "l", "steps": steps, "notes": notes,
+    });
+    serde_json::from_value(plan).expect("a plan")
+}
+
+fn step(
+    id: &str,
+    after: &[&str],
+    risk: &str,
+    seconds: u64,
+    rest: serde_json::Value,
+) -> serde_json::Value {
+    let mut step = json!({
+        "id": id, "depends_on": after, "risk": risk, "estimate": {"seconds": seconds},
+        "reason": format!("the reason of {id}"),
+    });
+    let object = step.as_object_mut().expect("an object");
+    object.extend(rest.as_object().expect("an object").clone());
+    step
+}
+
+fn first() -> Plan {
+    let tablet = |uid: u32, tablet_type: &str, port: u16| {
+        step(
+            &format!("create-tablet:zone1-0000000{uid}"),
+            &["create-shard"],
+            "safe",
+            6,
+            json!({"kind": "create-tablet", "alias": format!("zone1-0000000{uid}"), "keyspace": "commerce",
+                "shard": "0", "tablet_type": tablet_type, "host": "db1", "mysql_port": port}),
+        )
+    };
+    plan(
+        vec![
+            step(
+                "create-cell",
+                &[],
+                "safe",
+                0,
+                json!({"kind": "create-cell", "cell": "zone1"}),
+            ),
+            step(
+                "create-keyspace",
+                &[],
+                "safe",
+                0,
+                json!({"kind": "create-keyspace", "keyspace": "commerce", "durability": "semi_sync"}),
+            ),
+            step(
+                "create-shard",
+                &["create-keyspace"],
+                "safe",
+                0,
+                json!({"kind": "create-shard", "keyspace": "commerce", "shard": "0", "serving": true}),
+            ),
+            tablet(100, "replica", 17100),
+            tablet(101, "replica", 17101),
+            tablet(102, "rdonly", 17102),
+            step(
+                "init-primary",
+                &["create-tablet:zone1-0000000100"],
+                "safe",
+                2,
+                json!({"kind": "init-primary", "keyspace": "commerce", "shard": "0", "primary": "zone1-0000000100"}),
+            ),
+            step(
+                "create-table",
+                &["init-primary"],
+                "safe",
+                1,
+                json!({"kind": "create-table", "keyspace": "commerce", "shard": "0", "table": "product",
+                "statement": "create table product (\n  sku varbinary(128) primary key\n)"}),
+            ),
+            step(
+                "create-table-seq",
+                &["init-primary"],
+                "safe",
+                1,
+                json!({"kind": "create-table", "keyspace": "commerce", "shard": "0", "table": "customer_seq",
+                "statement": "create table customer_seq (id int primary key, next_id bigint, cache bigint) comment 'vitess_sequence'"}),
+            ),
+            step(
+                "init-sequence",
+                &["create-table-seq"],
+                "safe",
+                0,
+                json!({"kind": "init-sequence", "keyspace": "commerce", "shard": "0", "table": "customer_seq", "next_id": 1, "cache": 1000}),
+            ),
+            step(
+                "apply-vschema",
+                &["create-table"],
+                "safe",
+                0,
+                json!({"kind": "apply-vschema", "keyspace": "commerce", "before": null,
+                "after": {"tables": {"product": {}}}}),
+            ),
+            step(
+                "create-user",
+                &[],
+                "safe",
+                0,
+                json!({"kind": "create-user", "user": "app",
+                "verifier": {"name": "app", "native_verifier": "aa11", "sha2_verifier": "bb22"}}),
+            ),
+            step(
+                "configure-gates",
+                &[],
+                "safe",
+                0,
+                json!({"kind": "configure-gates", "cell": "zone1", "count": 1, "mysql_port": 15306}),
+            ),
+        ],
+        json!([{"object": "zone1", "text": "no gate is alive, 1 is asked for"}]),
+    )
+}
+
+fn second() -> Plan {
+    let table = |shard: &str| {
+        step(
+            &format!("alter-table-{shard}"),
+            &[],
+            "disruptive",
+            4,
+            json!({"kind": "alter-table", "keyspace": "customer", "shard": shard,
+            "table": "customer", "statement": "alter table customer modify id bigint not null",
+            "before": "CREATE TABLE `customer` (\n  `id` bigint NOT NULL AUTO_INCREMENT,\n  PRIMARY KEY (`id`)\n)",
+            "after": "CREATE TABLE `customer` (\n  `id` bigint NOT NULL,\n  PRIMARY KEY (`id`)\n)"}),
+        )
+    };
+    let mut drop = step(
+        "drop-table",
+        &[],
+        "destructive",
+        1,
+        json!({"kind": "drop-table", "keyspace": "customer", "shard": "-80", "table": "old"}),
+    );
+    drop["estimate"] = json!({"seconds": 1, "rows": 1200, "bytes": 3_500_000});
+    let mut reparent = step(
+        "reparent",
+        &[],
+        "disruptive",
+        3,
+        json!({"kind": "reparent", "keyspace": "customer", "shard": "80-",
+        "from": "zone1-0000000400", "to": "zone1-0000000401"}),
+    );
+    reparent["estimate"] = json!({"seconds": 3, "write_pause_ms": 800});
+    plan(
+        vec![
+            table("-80"),
+            table("80-"),
+            drop,
+            reparent,
+            step(
+                "delete-tablet",
+                &["reparent"],
+                "safe",
+                3,
+                json!({"kind": "delete-tablet", "alias": "zone1-0000000400", "keyspace": "customer", "shard": "80-", "host": "db2"}),
+            ),
+            step(
+                "create-tablet",
+                &["delete-tablet"],
+                "safe",
+                6,
+                json!({"kind": "create-tablet", "alias": "zone1-0000000400", "keyspace": "customer", "shard": "80-",
+                "tablet_type": "replica", "host": null, "mysql_port": null}),
+            ),
+            step(
+                "set-durability",
+                &[],
+                "safe",
+                1,
+                json!({"kind": "set-durability", "keyspace": "customer", "from": "none", "to": "semi_sync"}),
+            ),
+            step(
+                "apply-vschema",
+                &[],
+                "safe",
+                0,
+                json!({"kind": "apply-vschema", "keyspace": "customer",
+                "before": {"sharded": true, "tables": {"customer": {}}},
+                "after": {"sharded": true, "tables": {"customer": {"column_vindexes": [{"column": "id", "name": "xxhash"}]}}}}),
+            ),
+            step(
+                "change-tablet-type",
+                &[],
+                "safe",
+                1,
+                json!({"kind": "change-tablet-type", "alias": "zone1-0000000302", "from": "replica", "to": "rdonly"}),
+            ),
+            step(
+                "delete-user",
+                &[],
+                "disruptive",
+                0,
+                json!({"kind": "delete-user", "user": "old"}),
+            ),
+        ],
+        json!([]),
+    )
+}
+
+fn plain(plan: &Plan) -> String {
+    anstream::adapter::strip_str(&text::plan(plan, text::Options::default())).to_string()
+}
+
+#[test]
+fn a_first_plan_as_text() {
+    assert_snapshot!(plain(&first()));
+}
+
+#[test]
+fn a_plan_of_changes_as_text() {
+    assert_snapshot!(plain(&second()));
+}
+
+#[test]
+fn plans_as_markdown() {
+    assert_snapshot!("first_markdown", markdown::plan(&first()));
+    assert_snapshot!("changes_markdown", markdown::plan(&second()));
+}
+
+#[test]
+fn a_plan_as_a_graph() {
+    assert_snapshot!(dot::plan(&second()));
+}
+
+#[test]
+fn no_changes() {
+    let none = plan(
+        vec![],
+        json!([{"object": "commerce.review", "text": "it is kept"}]),
+    );
+    assert_snapshot!(plain(&none));
+    assert_snapshot!("no_changes_markdown", markdown::plan(&none));
+}
+
+#[test]
+fn printed_json_has_no_verifiers() {
+    let text = json::plan(&first());
+    assert!(!text.contains("aa11") && !text.contains("bb22"), "{text}");
+    assert!(text.contains("(sensitive)"));
+    for text in [
+        plain(&first()),
+        markdown::plan(&first()),
+        dot::plan(&first()),
+    ] {
+        assert!(!text.contains("aa11") && !text.contains("bb22"), "{text}");
+    }
+}

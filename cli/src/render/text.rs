@@ -1,0 +1,220 @@
+//! A plan for a terminal.
+
+use std::time::Duration;
+
+use owo_colors::{OwoColorize as _, Style};
+use vtplan_planner::plan::{Plan, Risk};
+
+use super::step::describe;
+use super::summary::{risk_word, summary};
+use super::table::pad;
+use super::view::{Body, Item, Sign, View, view};
+use super::when;
+
+/// How much a plan's text says.
+#[derive(Debug, Clone, Copy, Default)]
+pub struct Options {
+    /// Reasons of all steps, not only of those that ask for one.
+    pub reasons: bool,
+}
+
+/// The whole plan. Ends with its summary line.
+pub fn plan(plan: &Plan, options: Options) -> String {
+    if plan.is_empty() {
+        return no_changes(plan);
+    }
+    let view = view(plan);
+    let mut text = format!(
+        "Changes to cluster {}:  {}\n\n",
+        plan.cluster.bold(),
+        legend(&view)
+    );
+    text.push_str(&destructive(plan));
+    for item in &view.items {
+        write_item(&mut text, item, 1, 0, options);
+        if !item.children.is_empty() {
+            text.push('\n');
+        }
+    }
+    if !text.ends_with("\n\n") {
+        text.push('\n');
+    }
+    text.push_str(&notes(plan));
+    text.push_str(&format!("{} {}\n", "Plan:".bold(), summary(plan)));
+    text
+}
+
+fn no_changes(plan: &Plan) -> String {
+    let first = format!("{} Cluster ", "No changes.".green().bold());
+    let mut text = format!("{first}{} is what the spec says.\n", plan.cluster.bold());
+    let notes = notes(plan);
+    if !notes.is_empty() {
+        text.push('\n');
+        text.push_str(notes.trim_end_matches('\n'));
+        text.push('\n');
+    }
+    text
+}
+
+/// The signs that the plan uses.
+fn legend(view: &View) -> String {
+    let signs: Vec<String> = view
+        .signs
+        .iter()
+        .map(|s| format!("{} {}", s.symbol().style(style(*s)), s.word()))
+        .collect();
+    signs.join("   ")
+}
+
+/// What deletes data, before everything else.
+fn destructive(plan: &Plan) -> String {
+    let steps: Vec<_> = plan.destructive().collect();
+    if steps.is_empty() {
+        return String::new();
+    }
+    let heading = "These steps delete data, and need an approval of their own:";
+    let mut text = format!("{}\n", heading.red().bold());
+    for step in steps {
+        text.push_str(&format!("  {} {}", "!".red().bold(), describe(step)));
+        let mut size = Vec::new();
+        if let Some(rows) = step.estimate.rows {
+            size.push(format!("about {rows} rows"));
+        }
+        if let Some(bytes) = step.estimate.bytes {
+            size.push(bytes_text(bytes));
+        }
+        if !size.is_empty() {
+            text.push_str(&format!(" ({})", size.join(", ")));
+        }
+        text.push('\n');
+        if !step.reason.is_empty() {
+            text.push_str(&format!("      {}\n", step.reason.dimmed()));
+        }
+    }
+    text.push('\n');
+    text
+}
+
+/// `1.5 GiB`.
+pub fn bytes_text(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut size = bytes as f64;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes} bytes")
+    } else {
+        format!("{size:.1} {}", UNITS[unit])
+    }
+}
+
+fn notes(plan: &Plan) -> String {
+    if plan.notes.is_empty() {
+        return String::new();
+    }
+    let mut text = format!("{}\n", "Notes:".bold());
+    for note in &plan.notes {
+        text.push_str(&format!("  {}: {}\n", note.object.bold(), note.text));
+    }
+    text.push('\n');
+    text
+}
+
+/// One item and what is in it. `indent` is in levels, `column` is where siblings' details begin.
+fn write_item(text: &mut String, item: &Item, indent: usize, column: usize, options: Options) {
+    let margin = "  ".repeat(indent);
+    let style = style(item.sign);
+    let sign = item.sign.symbol().style(style).to_string();
+    // `-/+` is wider than the others and reaches into the margin.
+    let margin_for_sign = &margin[..margin.len().saturating_sub(item.sign.symbol().len() - 1)];
+    let (kind, name) = item.title.split_once(' ').unwrap_or((&item.title, ""));
+    let title = if name.is_empty() {
+        kind.bold().to_string()
+    } else {
+        format!("{kind} {}", name.bold())
+    };
+    let mut line = format!("{margin_for_sign}{sign} {title}");
+    let mut tail = Vec::new();
+    if !item.detail.is_empty() {
+        tail.push(item.detail.clone());
+    }
+    if let Some(word) = risk_word(item.risk) {
+        let word = match item.risk {
+            Risk::Destructive => word.red().bold().to_string(),
+            _ => word.yellow().to_string(),
+        };
+        tail.push(word);
+    }
+    if item.seconds >= 1 {
+        let time = when::duration(Duration::from_secs(item.seconds));
+        tail.push(format!("~{time}").dimmed().to_string());
+    }
+    if !tail.is_empty() {
+        line = pad(&line, column.max(super::table::width(&line)));
+        line.push_str("  ");
+        line.push_str(&tail.join("  "));
+    }
+    text.push_str(line.trim_end());
+    text.push('\n');
+    let inner = format!("{margin}    ");
+    let telling = !matches!(item.sign, Sign::Create | Sign::Keep) || item.risk != Risk::Safe;
+    if !item.reason.is_empty() && (options.reasons || telling) {
+        text.push_str(&format!("{inner}{}\n", item.reason.dimmed()));
+    }
+    if let Some(body) = &item.body {
+        write_body(text, body, &inner);
+    }
+    let margin_of_children = 2 * (indent + 1) + 2;
+    let column = item
+        .children
+        .iter()
+        .filter(|c| c.body.is_none() && c.children.is_empty())
+        .map(|c| margin_of_children + c.title.chars().count())
+        .max()
+        .unwrap_or(0);
+    for child in &item.children {
+        write_item(text, child, indent + 1, column, options);
+    }
+}
+
+fn write_body(text: &mut String, body: &Body, margin: &str) {
+    match body {
+        Body::New(lines) => {
+            for line in lines.lines() {
+                text.push_str(&format!("{margin}{}\n", format!("+ {line}").green()));
+            }
+        }
+        Body::Diff(lines) => {
+            text.push_str(&indent_diff(lines, margin));
+        }
+    }
+}
+
+/// A unified diff in its colours, each line after `margin`.
+pub fn indent_diff(diff: &str, margin: &str) -> String {
+    let mut text = String::new();
+    for line in diff.lines() {
+        let line = match line.as_bytes().first() {
+            Some(b'+') => line.green().to_string(),
+            Some(b'-') => line.red().to_string(),
+            Some(b'@') => line.cyan().to_string(),
+            _ => line.to_owned(),
+        };
+        text.push_str(format!("{margin}{line}").trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+fn style(sign: Sign) -> Style {
+    let style = Style::new();
+    match sign {
+        Sign::Keep => style,
+        Sign::Create => style.green().bold(),
+        Sign::Change => style.yellow().bold(),
+        Sign::Replace | Sign::Delete => style.red().bold(),
+    }
+}
