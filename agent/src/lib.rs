@@ -5,9 +5,11 @@
 //! - [`run`]: an agent's life; [`run_agent`] is what the binary calls.
 //! - [`mysqld`]: servers as processes.
 //! - [`flavor`]: what differs between MariaDB and MySQL.
-//! - [`service`]: the gRPC service; its messages and client are in [`proto`].
+//! - [`service`]: the gRPC service; its messages are in [`proto`], [`client`] calls it.
+//! - [`observe`]: the live state, from records and agents; [`submit`]: approved plans in the store.
 
 pub mod address;
+pub mod client;
 pub mod cluster;
 pub mod config;
 pub mod credentials;
@@ -15,10 +17,12 @@ pub mod disk;
 pub mod error;
 pub mod flavor;
 pub mod mysqld;
+pub mod observe;
 pub mod proto;
 pub mod register;
 pub mod run;
 pub mod service;
+pub mod submit;
 
 pub use config::{AgentConfig, ServerSettings};
 pub use error::AgentError;

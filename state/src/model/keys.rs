@@ -78,6 +78,17 @@ impl Keys {
     pub fn plan_control(&self, id: &str) -> String {
         self.under(&format!("plans/{id}/control"))
     }
+    /// Prefix of all plans, and of what belongs to them.
+    pub fn plans(&self) -> String {
+        self.under("plans/")
+    }
+    /// Prefix of the pieces of a large plan; apart from `plans/`, so that a listing is small.
+    pub fn plan_chunks(&self, id: &str) -> String {
+        self.under(&format!("plan-chunks/{id}/"))
+    }
+    pub fn plan_chunk(&self, id: &str, number: u32) -> String {
+        self.under(&format!("plan-chunks/{id}/{number}"))
+    }
     /// Prefix of a plan's step records.
     pub fn plan_steps(&self, id: &str) -> String {
         self.under(&format!("plans/{id}/steps/"))

@@ -14,6 +14,11 @@ pub struct PlanRecord {
     pub desired: serde_json::Value,
     /// The approved plan (`vtplan_planner::plan::Plan`) as JSON.
     pub plan: serde_json::Value,
+    /// Stores limit the size of a value. When this is not 0, `desired` and `plan` are null here
+    /// and `{"desired": .., "plan": ..}` stands as text, cut into this many pieces, in the JSON
+    /// strings `plan-chunks/<id>/0` and on.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub chunks: u32,
     /// The revision of the records the plan was made from.
     pub base_revision: Revision,
     pub approved_by: String,
@@ -21,6 +26,10 @@ pub struct PlanRecord {
     /// Whether the destructive steps were approved too.
     pub destructive_approved: bool,
     pub status: PlanStatus,
+}
+
+fn is_zero(n: &u32) -> bool {
+    *n == 0
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

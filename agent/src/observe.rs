@@ -1,0 +1,451 @@
+//! Makes the planner's second input: the records at one revision, and what the agents see.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use futures::StreamExt;
+use futures::stream;
+use thiserror::Error;
+use vtplan_planner::desired::Desired;
+use vtplan_planner::live::{
+    Canonical, Live, Observed, ObservedRole, ObservedTablet, RunningServer, ServerState,
+};
+use vtplan_state::model::{
+    CellRecord, FlavorKind, GateConfigRecord, GateRecord, HostName, HostRecord, KeyspaceName,
+    KeyspaceRecord, Records, ShardRecord, TabletAlias, TabletRecord, UserRecord, keys::Keys,
+};
+use vtplan_state::store::{Store, StoreError};
+
+use crate::client::{AgentClients, CallError};
+
+/// The live state, and which hosts could not be asked about theirs.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Gathered {
+    pub live: Live,
+    /// In the order of host names.
+    pub unseen: Vec<Unseen>,
+}
+
+/// A host whose tablets are missing in the observation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Unseen {
+    pub host: HostName,
+    /// Why, and what to do.
+    pub why: String,
+}
+
+#[derive(Debug, Error)]
+pub enum ObserveError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// How many agents are asked at the same time.
+const CONCURRENT: usize = 64;
+
+/// The live state. Agents that do not answer in time are left out and listed as unseen. A store
+/// that holds nothing of the cluster gives the empty live state.
+///
+/// `desired`: its tables are shown to a server of each keyspace that exists, so that they can be
+/// compared with what is there.
+pub async fn gather(
+    store: &Arc<dyn Store>,
+    keys: &Keys,
+    agents: &AgentClients,
+    desired: Option<&Desired>,
+) -> Result<Gathered, ObserveError> {
+    Observer::new(agents.clone())
+        .gather(store, keys, desired)
+        .await
+}
+
+/// Everything of the cluster that plans are made from, at one revision.
+async fn load_records(store: &Arc<dyn Store>, keys: &Keys) -> Result<Records, StoreError> {
+    let listing = store.list(keys.prefix()).await?;
+    let mut records = Records::default();
+    for entry in &listing.entries {
+        let path: Vec<&str> = entry.key[keys.prefix().len()..].split('/').collect();
+        match path.as_slice() {
+            ["cluster"] => records.cluster = Some(entry.json()?),
+            ["spec"] => records.spec = Some(entry.json()?),
+            ["routing"] => records.routing = entry.json()?,
+            ["cells", _] => {
+                let cell: CellRecord = entry.json()?;
+                records.cells.insert(cell.name.clone(), cell);
+            }
+            ["hosts", _] => {
+                let host: HostRecord = entry.json()?;
+                records.hosts.insert(host.name.clone(), host);
+            }
+            ["gates", _] => {
+                let gate: GateRecord = entry.json()?;
+                records.gates.insert(gate.name.clone(), gate);
+            }
+            ["gate-config", _] => {
+                let config: GateConfigRecord = entry.json()?;
+                records.gate_configs.insert(config.cell.clone(), config);
+            }
+            ["keyspaces", _] => {
+                let keyspace: KeyspaceRecord = entry.json()?;
+                records.keyspaces.insert(keyspace.name.clone(), keyspace);
+            }
+            ["keyspaces", name, "vschema"] => {
+                if let Ok(name) = name.parse() {
+                    records.vschemas.insert(name, entry.json()?);
+                }
+            }
+            ["keyspaces", _, "shards", _] => {
+                let shard: ShardRecord = entry.json()?;
+                let name = (shard.keyspace.clone(), shard.shard.clone());
+                records.shards.insert(name, shard);
+            }
+            ["tablets", _] => {
+                let tablet: TabletRecord = entry.json()?;
+                records.tablets.insert(tablet.alias.clone(), tablet);
+            }
+            ["users", _] => {
+                let user: UserRecord = entry.json()?;
+                records.users.insert(user.name.clone(), user);
+            }
+            _ => {}
+        }
+    }
+    if !listing.entries.is_empty() {
+        records.revision = listing.revision;
+    }
+    Ok(records)
+}
+
+/// The records alone, for when no agent is to be asked.
+pub async fn gather_records_only(
+    store: &Arc<dyn Store>,
+    keys: &Keys,
+) -> Result<Live, ObserveError> {
+    Ok(Live {
+        records: load_records(store, keys).await?,
+        observed: Observed::default(),
+    })
+}
+
+/// Gathers again and again, and remembers what servers made of desired statements.
+#[derive(Debug, Default)]
+pub struct Observer {
+    agents: AgentClients,
+    canonical: Mutex<BTreeMap<CanonicalKey, BTreeMap<String, Canonical>>>,
+}
+
+/// What a definition depends on: the keyspace's statements (they refer to each other) and the
+/// server that prints them.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct CanonicalKey {
+    keyspace: KeyspaceName,
+    mysql: bool,
+    version: String,
+    statements: Vec<String>,
+}
+
+impl Observer {
+    pub fn new(agents: AgentClients) -> Self {
+        Self {
+            agents,
+            canonical: Mutex::default(),
+        }
+    }
+
+    /// See [`gather`].
+    pub async fn gather(
+        &self,
+        store: &Arc<dyn Store>,
+        keys: &Keys,
+        desired: Option<&Desired>,
+    ) -> Result<Gathered, ObserveError> {
+        let records = load_records(store, keys).await?;
+        let answers: Vec<_> = stream::iter(records.hosts.values().cloned())
+            .map(|host| async move {
+                let answer = self.agents.of(&host).observe(true).await;
+                (host, answer)
+            })
+            .buffered(CONCURRENT)
+            .collect()
+            .await;
+        let mut gathered = merge(records, answers);
+        if let Some(desired) = desired {
+            gathered.live.observed.canonical = self.canonicalize(&gathered.live, desired).await;
+        }
+        Ok(gathered)
+    }
+
+    async fn canonicalize(
+        &self,
+        live: &Live,
+        desired: &Desired,
+    ) -> BTreeMap<KeyspaceName, BTreeMap<String, Canonical>> {
+        let wanted = desired.keyspaces.iter().filter(|(name, keyspace)| {
+            !keyspace.tables.is_empty() && live.records.keyspaces.contains_key(*name)
+        });
+        stream::iter(wanted)
+            .map(|(name, keyspace)| async move {
+                let statements = keyspace
+                    .tables
+                    .values()
+                    .map(|table| table.statement.clone())
+                    .collect();
+                let canonical = self.canonicalize_keyspace(live, name, statements).await;
+                canonical.map(|canonical| (name.clone(), canonical))
+            })
+            .buffered(CONCURRENT)
+            .filter_map(std::future::ready)
+            .collect()
+            .await
+    }
+
+    /// Asks the best of the keyspace's servers, and others when it does not answer.
+    async fn canonicalize_keyspace(
+        &self,
+        live: &Live,
+        keyspace: &KeyspaceName,
+        statements: Vec<String>,
+    ) -> Option<BTreeMap<String, Canonical>> {
+        for (tablet, server) in judges(live, keyspace).into_iter().take(3) {
+            let key = CanonicalKey {
+                keyspace: keyspace.clone(),
+                mysql: server.flavor == FlavorKind::MySql,
+                version: server.version.clone(),
+                statements: statements.clone(),
+            };
+            if let Some(known) = self.known().get(&key) {
+                return Some(known.clone());
+            }
+            let Some(host) = live.records.hosts.get(&tablet.host) else {
+                continue;
+            };
+            let agent = self.agents.of(host);
+            match agent.canonicalize(&tablet.alias, statements.clone()).await {
+                Ok(canonical) => {
+                    // A refusal may be about the server's state (disk full), so it is asked again.
+                    if canonical
+                        .values()
+                        .all(|c| matches!(c, Canonical::Definition(_)))
+                    {
+                        self.known().insert(key, canonical.clone());
+                    }
+                    return Some(canonical);
+                }
+                Err(error) => {
+                    tracing::warn!(%keyspace, tablet = %tablet.alias, %error, "cannot compare tables");
+                }
+            }
+        }
+        None
+    }
+
+    fn known(
+        &self,
+    ) -> std::sync::MutexGuard<'_, BTreeMap<CanonicalKey, BTreeMap<String, Canonical>>> {
+        // Nothing panics while it is held.
+        self.canonical
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+type Answer = Result<BTreeMap<TabletAlias, ObservedTablet>, CallError>;
+
+fn merge(records: Records, answers: Vec<(HostRecord, Answer)>) -> Gathered {
+    let mut observed = Observed::default();
+    let mut unseen = BTreeMap::new();
+    for tablet in records.tablets.values() {
+        if !records.hosts.contains_key(&tablet.host) {
+            unseen.entry(tablet.host.clone()).or_insert_with(|| {
+                format!(
+                    "no agent is registered for host {}; start `vtplan agent` there",
+                    tablet.host
+                )
+            });
+        }
+    }
+    for (host, answer) in answers {
+        match answer {
+            Ok(tablets) => {
+                for (alias, tablet) in tablets {
+                    // A folder that was left on another host does not speak for the tablet.
+                    let elsewhere = records
+                        .tablets
+                        .get(&alias)
+                        .is_some_and(|record| record.host != host.name);
+                    if !elsewhere {
+                        observed.tablets.insert(alias, tablet);
+                    }
+                }
+            }
+            Err(error) => {
+                unseen.insert(host.name, error.to_string());
+            }
+        }
+    }
+    Gathered {
+        live: Live { records, observed },
+        unseen: unseen
+            .into_iter()
+            .map(|(host, why)| Unseen { host, why })
+            .collect(),
+    }
+}
+
+/// The running servers of a keyspace, the ones that are disturbed least first: replicas, then
+/// servers without a role, then primaries.
+fn judges<'a>(
+    live: &'a Live,
+    keyspace: &KeyspaceName,
+) -> Vec<(&'a TabletRecord, &'a RunningServer)> {
+    let mut judges: Vec<_> = live
+        .records
+        .tablets
+        .values()
+        .filter(|tablet| tablet.keyspace == *keyspace)
+        .filter_map(
+            |tablet| match &live.observed.tablets.get(&tablet.alias)?.server {
+                ServerState::Running(server) => Some((tablet, server)),
+                _ => None,
+            },
+        )
+        .collect();
+    judges.sort_by_key(|(tablet, server)| {
+        let rank = match &server.role {
+            ObservedRole::Replica { healthy: true, .. } => 0,
+            ObservedRole::Idle => 1,
+            ObservedRole::Primary { .. } => 2,
+            ObservedRole::Replica { healthy: false, .. } => 3,
+        };
+        (rank, tablet.alias.clone())
+    });
+    judges
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::client::CallErrorKind;
+    use vtplan_state::model::{CellName, ShardName, TabletType};
+
+    fn host(name: &str) -> HostRecord {
+        HostRecord {
+            name: HostName::new(name).unwrap(),
+            cell: CellName::new("zone1").unwrap(),
+            address: "127.0.0.1".into(),
+            agent_url: "http://127.0.0.1:1".into(),
+            capacity: 10,
+            first_mysql_port: 17000,
+            flavor: FlavorKind::MariaDb,
+            server_version: "10.11.6".into(),
+            version: "0.1.0".into(),
+            started_at: 0,
+            tablets_dir: "/tmp/t".into(),
+        }
+    }
+
+    fn tablet(uid: u32, on: &str) -> TabletRecord {
+        TabletRecord {
+            alias: TabletAlias::new(CellName::new("zone1").unwrap(), uid),
+            keyspace: KeyspaceName::new("commerce").unwrap(),
+            shard: ShardName::unsharded(),
+            tablet_type: TabletType::Replica,
+            host: HostName::new(on).unwrap(),
+            mysql_port: 17000,
+            flavor: FlavorKind::MariaDb,
+        }
+    }
+
+    fn running(role: ObservedRole) -> ObservedTablet {
+        ObservedTablet {
+            server: ServerState::Running(RunningServer {
+                flavor: FlavorKind::MariaDb,
+                version: "10.11.6".into(),
+                read_only: true,
+                role,
+                position: String::new(),
+                semi_sync: true,
+            }),
+            tables: None,
+        }
+    }
+
+    fn records(tablets: &[TabletRecord], hosts: &[&str]) -> Records {
+        let mut records = Records::default();
+        for tablet in tablets {
+            records.tablets.insert(tablet.alias.clone(), tablet.clone());
+        }
+        for name in hosts {
+            let host = host(name);
+            records.hosts.insert(host.name.clone(), host);
+        }
+        records
+    }
+
+    #[test]
+    fn hosts_without_an_agent_and_agents_without_an_answer_are_unseen() {
+        let tablets = [tablet(100, "a"), tablet(101, "b"), tablet(102, "c")];
+        let records = records(&tablets, &["a", "b"]);
+        let error = CallError {
+            host: HostName::new("b").unwrap(),
+            url: "http://b:1".into(),
+            kind: CallErrorKind::Unreachable("refused".into()),
+        };
+        let seen = BTreeMap::from([(tablets[0].alias.clone(), running(ObservedRole::Idle))]);
+        let gathered = merge(
+            records,
+            vec![(host("a"), Ok(seen)), (host("b"), Err(error))],
+        );
+        let observed: Vec<_> = gathered.live.observed.tablets.keys().collect();
+        assert_eq!(observed, [&tablets[0].alias]);
+        let unseen: Vec<_> = gathered.unseen.iter().map(|u| u.host.as_str()).collect();
+        assert_eq!(unseen, ["b", "c"]);
+        assert!(gathered.unseen[1].why.contains("vtplan agent"));
+    }
+
+    #[test]
+    fn a_left_over_of_a_tablet_on_another_host_does_not_speak_for_it() {
+        let tablets = [tablet(100, "a")];
+        let records = records(&tablets, &["a", "b"]);
+        let right = BTreeMap::from([(tablets[0].alias.clone(), running(ObservedRole::Idle))]);
+        let stale = BTreeMap::from([(
+            tablets[0].alias.clone(),
+            running(ObservedRole::Primary { term: 1 }),
+        )]);
+        let gathered = merge(
+            records,
+            vec![(host("a"), Ok(right.clone())), (host("b"), Ok(stale))],
+        );
+        assert_eq!(gathered.live.observed.tablets, right);
+    }
+
+    #[test]
+    fn statements_are_shown_to_a_healthy_replica_before_a_primary() {
+        let tablets = [tablet(100, "a"), tablet(101, "a"), tablet(102, "a")];
+        let mut live = Live {
+            records: records(&tablets, &["a"]),
+            observed: Observed::default(),
+        };
+        let replica = |healthy| ObservedRole::Replica {
+            source: tablets[0].alias.clone(),
+            healthy,
+            lag_seconds: Some(0),
+            error: String::new(),
+        };
+        let roles = [
+            ObservedRole::Primary { term: 1 },
+            replica(false),
+            replica(true),
+        ];
+        for (tablet, role) in tablets.iter().zip(roles) {
+            live.observed
+                .tablets
+                .insert(tablet.alias.clone(), running(role));
+        }
+        let order: Vec<u32> = judges(&live, &tablets[0].keyspace)
+            .iter()
+            .map(|(tablet, _)| tablet.alias.uid)
+            .collect();
+        assert_eq!(order, [102, 100, 101]);
+    }
+}
