@@ -1,0 +1,520 @@
+//! What the planner knows of a cluster: keyspaces, serving shards, tables with their vindexes, and
+//! routing rules, made once per revision of the records and shared by every session.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::Arc;
+
+use vtplan_state::model::{
+    KeyRange, KeyspaceId, KeyspaceName, Records, Revision, ShardName, TabletType, VSchemaTable,
+};
+use vtplan_state::vindex::{self, Vindex};
+
+use super::types::{ShardId, SqlError};
+
+/// See the module.
+#[derive(Debug)]
+pub struct Catalog {
+    revision: Revision,
+    keyspaces: BTreeMap<KeyspaceName, Arc<Keyspace>>,
+    /// Tables that are found without a keyspace; `Err` holds the keyspaces of an ambiguous name.
+    global: HashMap<String, Result<Arc<Table>, Vec<KeyspaceName>>>,
+    /// By `t`, `ks.t`, each with `@type` or without.
+    rules: HashMap<String, RuleTarget>,
+}
+
+#[derive(Debug, Clone)]
+enum RuleTarget {
+    Table(KeyspaceName, String),
+    Disabled,
+    /// The rule cannot be followed; the text says why.
+    Broken(String),
+}
+
+/// A keyspace as the gate serves it.
+#[derive(Debug)]
+pub struct Keyspace {
+    pub name: KeyspaceName,
+    pub sharded: bool,
+    /// The serving shards in key order; empty when none serves.
+    pub shards: Vec<Arc<ShardId>>,
+    /// By name, case as in the VSchema.
+    pub tables: HashMap<String, Arc<Table>>,
+}
+
+/// A table of a VSchema.
+#[derive(Debug)]
+pub struct Table {
+    pub keyspace: KeyspaceName,
+    pub name: String,
+    pub kind: TableKind,
+    /// The functional vindex that says where rows are; `None` for tables that need none.
+    pub primary_vindex: Option<PrimaryVindex>,
+    /// Why the table cannot be routed by its primary vindex, if it cannot.
+    pub vindex_error: Option<String>,
+    pub auto_increment: Option<AutoIncrementOf>,
+    /// VSchema column types, lower-case names, upper-case types.
+    pub column_types: HashMap<String, String>,
+    /// All columns in order, lower case, when the VSchema says that it knows them all.
+    pub authoritative_columns: Option<Vec<String>>,
+    /// Columns of further vindexes that own a lookup; writing them needs the lookup maintained.
+    pub owned_lookups: Vec<String>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum TableKind {
+    /// Of an unsharded keyspace, or sharded by a primary vindex.
+    Normal,
+    Sequence,
+    /// A copy in every shard.
+    Reference,
+    /// All rows have this keyspace id.
+    Pinned(KeyspaceId),
+}
+
+#[derive(Debug)]
+pub struct PrimaryVindex {
+    /// Lower case, in the vindex's order.
+    pub columns: Vec<String>,
+    pub vindex: Arc<dyn Vindex>,
+}
+
+/// A column filled from a sequence.
+#[derive(Debug, Clone)]
+pub struct AutoIncrementOf {
+    /// Lower case.
+    pub column: String,
+    /// Where the sequence is, or why it is not found.
+    pub sequence: Result<(Arc<ShardId>, String), String>,
+}
+
+impl Keyspace {
+    /// The serving shard that holds a keyspace id.
+    pub fn shard_for(&self, id: &KeyspaceId) -> Option<&Arc<ShardId>> {
+        // The last shard that starts at or below the id; shards are in key order.
+        let at = self
+            .shards
+            .partition_point(|s| s.shard.key_range().start() <= id.0.as_slice());
+        let shard = self.shards.get(at.checked_sub(1)?)?;
+        shard.shard.key_range().contains(id).then_some(shard)
+    }
+
+    /// The serving shards that hold ids of a range.
+    pub fn shards_for<'a>(
+        &'a self,
+        range: &'a KeyRange,
+    ) -> impl Iterator<Item = &'a Arc<ShardId>> + 'a {
+        self.shards
+            .iter()
+            .filter(move |s| s.shard.key_range().intersects(range))
+    }
+
+    pub fn shard_named(&self, name: &ShardName) -> Option<&Arc<ShardId>> {
+        self.shards.iter().find(|s| s.shard == *name)
+    }
+}
+
+impl Catalog {
+    /// Linear in the number of shards, tables and rules.
+    pub fn build(records: &Records) -> Self {
+        let mut keyspaces: BTreeMap<KeyspaceName, Keyspace> = BTreeMap::new();
+        for name in records.keyspaces.keys() {
+            let vschema = records.vschemas.get(name);
+            let shards: Vec<_> = records
+                .shards_of(name)
+                .filter(|s| s.serving)
+                .map(|s| {
+                    Arc::new(ShardId {
+                        keyspace: name.clone(),
+                        shard: s.shard.clone(),
+                    })
+                })
+                .collect();
+            let sharded = vschema.map_or(shards.len() > 1, |v| v.sharded);
+            keyspaces.insert(
+                name.clone(),
+                Keyspace {
+                    name: name.clone(),
+                    sharded,
+                    shards,
+                    tables: HashMap::new(),
+                },
+            );
+        }
+        let mut tables: Vec<Arc<Table>> = Vec::new();
+        for (name, vschema) in &records.vschemas {
+            let Some(keyspace) = keyspaces.get(name) else {
+                continue;
+            };
+            // Built once per keyspace: tables share them.
+            let vindexes: HashMap<&str, Result<Arc<dyn Vindex>, String>> = vschema
+                .vindexes
+                .iter()
+                .map(|(n, d)| (n.as_str(), vindex::build(d).map_err(|e| e.to_string())))
+                .collect();
+            for (table_name, table) in &vschema.tables {
+                let auto_increment = table.auto_increment.as_ref().map(|auto| AutoIncrementOf {
+                    column: auto.column.to_lowercase(),
+                    sequence: find_sequence(records, &keyspaces, name, &auto.sequence),
+                });
+                tables.push(Arc::new(build_table(
+                    keyspace,
+                    table_name,
+                    table,
+                    vschema,
+                    &vindexes,
+                    auto_increment,
+                )));
+            }
+        }
+        let mut global: HashMap<String, Result<Arc<Table>, Vec<KeyspaceName>>> = HashMap::new();
+        for table in tables {
+            let explicit = records
+                .vschemas
+                .get(&table.keyspace)
+                .is_some_and(|v| v.require_explicit_routing);
+            if !explicit {
+                add_global(&mut global, &table);
+            }
+            if let Some(keyspace) = keyspaces.get_mut(&table.keyspace) {
+                keyspace.tables.insert(table.name.clone(), table);
+            }
+        }
+        let rules = records
+            .routing
+            .rules
+            .iter()
+            .map(|rule| {
+                let target = match rule.to_tables.as_slice() {
+                    [] => RuleTarget::Disabled,
+                    [to] => match to.split_once('.') {
+                        Some((ks, table)) => match KeyspaceName::new(ks) {
+                            Ok(ks) if keyspaces.contains_key(&ks) => {
+                                RuleTarget::Table(ks, table.to_owned())
+                            }
+                            _ => RuleTarget::Broken(format!(
+                                "routing rule of `{}` names keyspace `{ks}`, which does not exist",
+                                rule.from_table
+                            )),
+                        },
+                        None => RuleTarget::Broken(format!(
+                            "routing rule of `{}` names `{to}`, which is not KEYSPACE.TABLE",
+                            rule.from_table
+                        )),
+                    },
+                    _ => RuleTarget::Broken(format!(
+                        "routing rule of `{}` names several tables",
+                        rule.from_table
+                    )),
+                };
+                (rule.from_table.clone(), target)
+            })
+            .collect();
+        Self {
+            revision: records.revision,
+            keyspaces: keyspaces
+                .into_iter()
+                .map(|(name, ks)| (name, Arc::new(ks)))
+                .collect(),
+            global,
+            rules,
+        }
+    }
+
+    /// The revision of the records it was made from.
+    pub fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub fn keyspaces(&self) -> impl Iterator<Item = &Arc<Keyspace>> {
+        self.keyspaces.values()
+    }
+
+    pub fn keyspace(&self, name: &str) -> Option<&Arc<Keyspace>> {
+        self.keyspaces.get(name)
+    }
+
+    /// The keyspace, or MySQL's "Unknown database".
+    pub fn require_keyspace(&self, name: &str) -> Result<&Arc<Keyspace>, SqlError> {
+        self.keyspace(name)
+            .ok_or_else(|| SqlError::new(1049, "42000", format!("Unknown database '{name}'")))
+    }
+
+    /// Whether any routing rule exists, and a table name may thus mean another table.
+    pub fn has_rules(&self) -> bool {
+        !self.rules.is_empty()
+    }
+
+    /// Whether a rule is about a table of this name, qualified or not.
+    pub fn rule_mentions(&self, table: &str) -> bool {
+        self.rules.keys().any(|from| {
+            let from = from.split('@').next().unwrap_or(from);
+            from.rsplit('.').next() == Some(table)
+        })
+    }
+
+    /// What a table's name means, as in Vitess: rules first, with the tablet type and then without;
+    /// then the table of the qualifier's or session's keyspace; without one the table that has
+    /// the name alone in the cluster.
+    pub fn find_table(
+        &self,
+        qualifier: Option<&str>,
+        name: &str,
+        session: Option<&KeyspaceName>,
+        tablet_type: TabletType,
+    ) -> Result<FoundTable, SqlError> {
+        let keyspace = qualifier.or(session.map(KeyspaceName::as_str));
+        if !self.rules.is_empty() {
+            let plain = match keyspace {
+                Some(ks) => format!("{ks}.{name}"),
+                None => name.to_owned(),
+            };
+            let typed = format!("{plain}@{tablet_type}");
+            if let Some(rule) = self.rules.get(&typed).or_else(|| self.rules.get(&plain)) {
+                return match rule {
+                    RuleTarget::Disabled => Err(SqlError::new(
+                        1105,
+                        "HY000",
+                        format!("table {name} has been disabled"),
+                    )),
+                    RuleTarget::Broken(why) => Err(SqlError::new(1105, "HY000", why.clone())),
+                    RuleTarget::Table(ks, table) => {
+                        self.table_in(self.require_keyspace(ks.as_str())?, table)
+                    }
+                };
+            }
+        }
+        match keyspace {
+            Some(ks) => self.table_in(self.require_keyspace(ks)?, name),
+            None => match self.global.get(name) {
+                Some(Ok(table)) => {
+                    let keyspace = self.require_keyspace(table.keyspace.as_str())?;
+                    Ok(FoundTable {
+                        keyspace: keyspace.clone(),
+                        name: name.to_owned(),
+                        table: Some(table.clone()),
+                    })
+                }
+                Some(Err(_)) => Err(SqlError::new(
+                    1052,
+                    "23000",
+                    format!("ambiguous table reference: {name}"),
+                )),
+                None => match self.only_keyspace() {
+                    // With one unsharded keyspace there is nothing to choose, as in Vitess.
+                    Some(only) => self.table_in(only, name),
+                    None => Err(not_found(name)),
+                },
+            },
+        }
+    }
+
+    /// The one keyspace, when it is unsharded.
+    fn only_keyspace(&self) -> Option<&Arc<Keyspace>> {
+        let mut all = self.keyspaces.values();
+        match (all.next(), all.next()) {
+            (Some(only), None) if !only.sharded => Some(only),
+            _ => None,
+        }
+    }
+
+    fn table_in(&self, keyspace: &Arc<Keyspace>, name: &str) -> Result<FoundTable, SqlError> {
+        let table = keyspace.tables.get(name).cloned();
+        if table.is_none() && keyspace.sharded {
+            return Err(not_found(name));
+        }
+        Ok(FoundTable {
+            keyspace: keyspace.clone(),
+            name: name.to_owned(),
+            table,
+        })
+    }
+}
+
+/// What a name in a statement means.
+#[derive(Debug, Clone)]
+pub struct FoundTable {
+    pub keyspace: Arc<Keyspace>,
+    /// The table's name there; another than in the statement after a routing rule.
+    pub name: String,
+    /// `None`: a table of an unsharded keyspace that its VSchema does not list.
+    pub table: Option<Arc<Table>>,
+}
+
+fn not_found(name: &str) -> SqlError {
+    SqlError::new(1146, "42S02", format!("table {name} not found"))
+}
+
+fn add_global(
+    global: &mut HashMap<String, Result<Arc<Table>, Vec<KeyspaceName>>>,
+    table: &Arc<Table>,
+) {
+    use std::collections::hash_map::Entry;
+    match global.entry(table.name.clone()) {
+        Entry::Vacant(entry) => {
+            entry.insert(Ok(table.clone()));
+        }
+        Entry::Occupied(mut entry) => {
+            let mut keyspaces = match entry.get() {
+                Ok(first) => vec![first.keyspace.clone()],
+                Err(keyspaces) => keyspaces.clone(),
+            };
+            keyspaces.push(table.keyspace.clone());
+            *entry.get_mut() = Err(keyspaces);
+        }
+    }
+}
+
+fn find_sequence(
+    records: &Records,
+    keyspaces: &BTreeMap<KeyspaceName, Keyspace>,
+    own: &KeyspaceName,
+    sequence: &str,
+) -> Result<(Arc<ShardId>, String), String> {
+    let unquoted = sequence.replace('`', "");
+    let is_sequence = |ks: &KeyspaceName, table: &str| {
+        records
+            .vschemas
+            .get(ks)
+            .and_then(|v| v.tables.get(table))
+            .is_some_and(VSchemaTable::is_sequence)
+    };
+    let (keyspace, table) = match unquoted.split_once('.') {
+        Some((ks, table)) => (
+            KeyspaceName::new(ks).map_err(|e| e.to_string())?,
+            table.to_owned(),
+        ),
+        None => {
+            let mut found = records
+                .vschemas
+                .keys()
+                .filter(|ks| is_sequence(ks, &unquoted));
+            match (found.next(), found.next()) {
+                (Some(ks), None) => (ks.clone(), unquoted),
+                (Some(_), Some(_)) => {
+                    return Err(format!("sequence `{unquoted}` exists in several keyspaces"));
+                }
+                (None, _) => (own.clone(), unquoted),
+            }
+        }
+    };
+    let Some(ks) = keyspaces.get(&keyspace) else {
+        return Err(format!(
+            "sequence `{sequence}` names keyspace `{keyspace}`, which does not exist"
+        ));
+    };
+    if ks.sharded {
+        return Err(format!(
+            "sequence `{sequence}` is in keyspace `{keyspace}`, which is sharded"
+        ));
+    }
+    match ks.shards.first() {
+        Some(shard) => Ok((shard.clone(), table)),
+        None => Err(format!("keyspace `{keyspace}` has no serving shard")),
+    }
+}
+
+fn build_table(
+    keyspace: &Keyspace,
+    name: &str,
+    table: &VSchemaTable,
+    vschema: &vtplan_state::model::VSchemaKeyspace,
+    vindexes: &HashMap<&str, Result<Arc<dyn Vindex>, String>>,
+    auto_increment: Option<AutoIncrementOf>,
+) -> Table {
+    let mut vindex_error = None;
+    let kind = if table.is_sequence() {
+        TableKind::Sequence
+    } else if table.is_reference() {
+        TableKind::Reference
+    } else if let Some(pinned) = &table.pinned {
+        match decode_hex(pinned) {
+            Some(id) => TableKind::Pinned(KeyspaceId(id)),
+            None => {
+                vindex_error = Some(format!(
+                    "its pinned keyspace id `{pinned}` is not hexadecimal"
+                ));
+                TableKind::Normal
+            }
+        }
+    } else {
+        TableKind::Normal
+    };
+    let mut primary_vindex = None;
+    if keyspace.sharded && kind == TableKind::Normal && vindex_error.is_none() {
+        match table.column_vindexes.first() {
+            None => vindex_error = Some("it has no primary vindex".to_owned()),
+            Some(column_vindex) => match vindexes.get(column_vindex.name.as_str()) {
+                None => {
+                    vindex_error = Some(format!("vindex `{}` does not exist", column_vindex.name));
+                }
+                Some(Err(why)) => vindex_error = Some(why.clone()),
+                Some(Ok(vindex)) => {
+                    let columns: Vec<_> = column_vindex
+                        .column_names()
+                        .map(str::to_lowercase)
+                        .collect();
+                    if columns.len() == vindex.columns() {
+                        primary_vindex = Some(PrimaryVindex {
+                            columns,
+                            vindex: vindex.clone(),
+                        });
+                    } else {
+                        vindex_error = Some(format!(
+                            "vindex `{}` takes {} columns, the table names {}",
+                            column_vindex.name,
+                            vindex.columns(),
+                            columns.len()
+                        ));
+                    }
+                }
+            },
+        }
+    }
+    let owned_lookups = table
+        .column_vindexes
+        .iter()
+        .skip(1)
+        .filter(|c| {
+            vschema.vindexes.get(&c.name).is_some_and(|d| {
+                d.owner.as_deref() == Some(name) && d.vindex_type.contains("lookup")
+            })
+        })
+        .map(|c| c.name.clone())
+        .collect();
+    Table {
+        keyspace: keyspace.name.clone(),
+        name: name.to_owned(),
+        kind,
+        primary_vindex,
+        vindex_error,
+        auto_increment,
+        column_types: table
+            .columns
+            .iter()
+            .filter_map(|c| {
+                Some((
+                    c.name.to_lowercase(),
+                    c.column_type.as_ref()?.to_uppercase(),
+                ))
+            })
+            .collect(),
+        authoritative_columns: table.column_list_authoritative.then(|| {
+            table
+                .columns
+                .iter()
+                .map(|c| c.name.to_lowercase())
+                .collect()
+        }),
+        owned_lookups,
+    }
+}
+
+fn decode_hex(text: &str) -> Option<Vec<u8>> {
+    if text.len() % 2 != 0 || !text.is_ascii() {
+        return None;
+    }
+    (0..text.len())
+        .step_by(2)
+        .map(|at| u8::from_str_radix(&text[at..at + 2], 16).ok())
+        .collect()
+}
