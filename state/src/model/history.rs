@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use super::UnixMillis;
 
-/// Key `history/<20-digit number>`: append-only; the number is the revision before the write, so
-/// the keys sort by time.
+/// Key `history/<time>-<random>`: append-only. What came first is decided by the revisions at which
+/// the entries were written, not by the time, which is each writer's own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct HistoryRecord {

@@ -1,7 +1,7 @@
 //! Where each record lives: keys under `/vtplan/<cluster>/`.
 
 use super::names::{CellName, GateName, HostName, KeyspaceName};
-use super::{ShardName, TabletAlias};
+use super::{ShardName, TabletAlias, UnixMillis};
 
 /// Every cluster of a store is under this prefix.
 pub const ROOT: &str = "/vtplan/";
@@ -99,8 +99,10 @@ impl Keys {
     pub fn history(&self) -> String {
         self.under("history/")
     }
-    pub fn history_entry(&self, number: u64) -> String {
-        self.under(&format!("history/{number:020}"))
+    /// A key of its own for each entry: the time sorts it for a reader's eye, the random number
+    /// keeps two entries of one millisecond apart.
+    pub fn history_entry(&self, at: UnixMillis, random: u64) -> String {
+        self.under(&format!("history/{at:014}-{random:016x}"))
     }
     /// The apply lock: whoever executes the active plan holds it.
     pub fn apply_lock(&self) -> String {

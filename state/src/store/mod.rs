@@ -2,6 +2,17 @@
 //!
 //! A store is a sorted map from keys to JSON values with one [`Revision`] for each committed
 //! transaction. Everything that changes goes through [`Store::txn`].
+//!
+//! - [`open`]: a store from its URL.
+//! - [`sqlite`], [`etcd`]: the two stores.
+//! - [`lock`]: a leased lock with a fencing token.
+//! - [`lease`]: keeps leased records registered for as long as a process lives.
+
+mod clock;
+pub mod lease;
+pub mod lock;
+mod open;
+pub mod sqlite;
 
 use std::time::Duration;
 
@@ -11,6 +22,11 @@ use serde::de::DeserializeOwned;
 use thiserror::Error;
 
 use crate::model::Revision;
+
+pub use clock::unix_millis;
+pub use lease::LeaseKeeper;
+pub use lock::{Lock, LockGuard, LockRecord};
+pub use open::{OpenMode, open};
 
 /// One key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -95,7 +111,13 @@ impl Op {
     }
 }
 
-/// Ops that are all done, in order, if all compares hold, else none.
+/// How many ops, and how many compares, a transaction may have: etcd's default limit, held by both
+/// stores so that what works on one works on the other.
+pub const MAX_TXN_OPS: usize = 128;
+
+/// Ops that are all done if all compares hold, else none. No two ops may be about one key: etcd
+/// refuses that, so both stores do. A transaction that changes nothing (it only deletes what is
+/// not there) makes no revision.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     pub compares: Vec<Compare>,
@@ -116,11 +138,51 @@ impl Txn {
         self.ops.push(op);
         self
     }
+
+    /// What is wrong with it in either store.
+    fn check(&self, url: &str) -> Result<(), StoreError> {
+        let failed = |why: String| StoreError::Failed {
+            url: url.to_owned(),
+            why,
+        };
+        for (what, count) in [("ops", self.ops.len()), ("compares", self.compares.len())] {
+            if count > MAX_TXN_OPS {
+                return Err(failed(format!(
+                    "a transaction of {count} {what} is too large: {MAX_TXN_OPS} are allowed"
+                )));
+            }
+        }
+        let mut written: Vec<&str> = Vec::new();
+        let mut cleared: Vec<&str> = Vec::new();
+        for op in &self.ops {
+            match op {
+                Op::Put { key, .. } | Op::Delete { key } => {
+                    if key.is_empty() {
+                        return Err(failed("a key may not be empty".to_owned()));
+                    }
+                    written.push(key);
+                }
+                Op::DeletePrefix { prefix } => cleared.push(prefix),
+            }
+        }
+        written.sort_unstable();
+        let doubled = written.windows(2).find(|pair| pair[0] == pair[1]);
+        let doubled = doubled.map(|pair| pair[0]).or_else(|| {
+            let covered = |key: &&&str| cleared.iter().any(|prefix| key.starts_with(prefix));
+            written.iter().find(covered).copied()
+        });
+        if let Some(key) = doubled {
+            return Err(failed(format!(
+                "two ops of one transaction are about the key {key}"
+            )));
+        }
+        Ok(())
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum TxnOutcome {
-    /// Done, at this revision.
+    /// Done, at this revision. (If nothing was there to be changed: the store's revision.)
     Committed(Revision),
     /// A compare did not hold: nothing was done.
     Refused,
@@ -170,11 +232,18 @@ pub trait Store: Send + Sync + 'static {
     /// Everything whose key starts with `prefix`, at one revision.
     async fn list(&self, prefix: &str) -> Result<Listing, StoreError>;
 
-    /// Commits `txn` as one revision, or does nothing.
+    /// Everything whose key starts with one of `prefixes`, at one revision, in key order. No
+    /// prefix may be the start of another.
+    async fn list_many(&self, prefixes: &[&str]) -> Result<Listing, StoreError>;
+
+    /// Commits `txn` as one revision, or does nothing. An error of the kind
+    /// [`StoreError::Unreachable`] can mean that it was done all the same and only the answer was
+    /// lost.
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError>;
 
     /// Every change under `prefix` with a revision of at least `from`, in order, none left out
     /// and none twice, over reconnects too. Ends only with an error that retrying will not mend.
+    /// `from` is at most one more than the store's revision; 0 is the beginning.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError>;
 
     /// A lease that ends `ttl` after it was last kept alive.
@@ -200,7 +269,13 @@ pub enum StoreError {
     NewerFormat { url: String, found: u32, known: u32 },
     #[error("`{url}` is not a state store URL: {why}; use sqlite:PATH or etcd://HOST:PORT,...")]
     BadUrl { url: String, why: String },
-    #[error("the record at {key} cannot be read")]
+    #[error("there is no state store at {url} yet: `vtplan up` and `vtplan apply` make one")]
+    NotThere { url: String },
+    #[error("a lease has ended, so nothing can be registered under it, in the state store {url}")]
+    LeaseEnded { url: String },
+    #[error("`{name}` cannot be a cluster's name: {why}")]
+    BadClusterName { name: String, why: &'static str },
+    #[error("the record at {key} cannot be read: {source}")]
     Record {
         key: String,
         #[source]

@@ -1,0 +1,206 @@
+//! Keys and values as [`Records`], one by one, so that a watch can apply a change alone.
+
+use crate::model::keys::Keys;
+use crate::model::{
+    CellName, ClusterRecord, GateName, HostName, KeyspaceName, RECORD_FORMAT, Records, ShardName,
+    TabletAlias,
+};
+use crate::store::{Change, Entry, Listing, StoreError};
+
+/// What of the cluster belongs to [`Records`]; no prefix is the start of another.
+pub fn prefixes(keys: &Keys) -> Vec<String> {
+    [
+        "cells/",
+        "cluster",
+        "gate-config/",
+        "gates/",
+        "hosts/",
+        "keyspaces/",
+        "routing",
+        "spec",
+        "tablets/",
+        "users/",
+    ]
+    .iter()
+    .map(|part| format!("{}{part}", keys.prefix()))
+    .collect()
+}
+
+/// The cluster's own record, if this version may read what is under it.
+pub fn cluster_record(entry: &Entry, url: &str) -> Result<ClusterRecord, StoreError> {
+    // Read first alone: a newer record may have fields that this version does not know.
+    #[derive(serde::Deserialize)]
+    struct Format {
+        format: u32,
+    }
+    let Format { format } = entry.json()?;
+    if format > RECORD_FORMAT {
+        return Err(StoreError::NewerFormat {
+            url: url.to_owned(),
+            found: format,
+            known: RECORD_FORMAT,
+        });
+    }
+    entry.json()
+}
+
+/// A listing of the cluster's keys as records. Keys that are no record of [`Records`] are left out.
+/// `url` is the store's, for errors.
+pub fn decode(keys: &Keys, listing: &Listing, url: &str) -> Result<Records, StoreError> {
+    let mut records = Records {
+        revision: listing.revision,
+        ..Records::default()
+    };
+    // First, because a newer format explains whatever else cannot be read.
+    let own = keys.cluster();
+    let cluster = listing.entries.iter().find(|entry| entry.key == own);
+    for entry in cluster.into_iter().chain(&listing.entries) {
+        put(&mut records, keys, entry, url)?;
+    }
+    Ok(records)
+}
+
+/// Which record a key is.
+enum Place {
+    Cluster,
+    Spec,
+    Cell(CellName),
+    Host(HostName),
+    Gate(GateName),
+    GateConfig(CellName),
+    Keyspace(KeyspaceName),
+    Vschema(KeyspaceName),
+    Shard(KeyspaceName, ShardName),
+    Tablet(TabletAlias),
+    Routing,
+    User(String),
+}
+
+impl Place {
+    /// `None` for what is not part of [`Records`].
+    fn of(keys: &Keys, key: &str) -> Option<Self> {
+        let rest = key.strip_prefix(keys.prefix())?;
+        let parts: Vec<&str> = rest.split('/').collect();
+        Some(match parts[..] {
+            ["cluster"] => Self::Cluster,
+            ["spec"] => Self::Spec,
+            ["routing"] => Self::Routing,
+            ["cells", cell] => Self::Cell(cell.parse().ok()?),
+            ["hosts", host] => Self::Host(host.parse().ok()?),
+            ["gates", gate] => Self::Gate(gate.parse().ok()?),
+            ["gate-config", cell] => Self::GateConfig(cell.parse().ok()?),
+            ["keyspaces", keyspace] => Self::Keyspace(keyspace.parse().ok()?),
+            ["keyspaces", keyspace, "vschema"] => Self::Vschema(keyspace.parse().ok()?),
+            ["keyspaces", keyspace, "shards", shard] => {
+                Self::Shard(keyspace.parse().ok()?, shard.parse().ok()?)
+            }
+            ["tablets", alias] => Self::Tablet(alias.parse().ok()?),
+            ["users", ..] => Self::User(rest.strip_prefix("users/")?.to_owned()),
+            _ => return None,
+        })
+    }
+
+    /// Whether gates route by it.
+    fn is_serving(&self) -> bool {
+        match self {
+            Self::Keyspace(_)
+            | Self::Vschema(_)
+            | Self::Shard(..)
+            | Self::Tablet(_)
+            | Self::Routing => true,
+            Self::Cluster
+            | Self::Spec
+            | Self::Cell(_)
+            | Self::Host(_)
+            | Self::Gate(_)
+            | Self::GateConfig(_)
+            | Self::User(_) => false,
+        }
+    }
+}
+
+/// What a change touched.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Touched {
+    /// Anything of [`Records`].
+    pub any: bool,
+    /// What gates route by.
+    pub serving: bool,
+}
+
+impl std::ops::BitOrAssign for Touched {
+    fn bitor_assign(&mut self, other: Self) {
+        self.any |= other.any;
+        self.serving |= other.serving;
+    }
+}
+
+/// Applies one change; `revision` is left as it is.
+pub fn apply(
+    records: &mut Records,
+    keys: &Keys,
+    change: &Change,
+    url: &str,
+) -> Result<Touched, StoreError> {
+    match change {
+        Change::Put(entry) => put(records, keys, entry, url),
+        Change::Delete { key } => Ok(delete(records, keys, key)),
+    }
+}
+
+fn put(
+    records: &mut Records,
+    keys: &Keys,
+    entry: &Entry,
+    url: &str,
+) -> Result<Touched, StoreError> {
+    let Some(place) = Place::of(keys, &entry.key) else {
+        return Ok(Touched::default());
+    };
+    let touched = Touched {
+        any: true,
+        serving: place.is_serving(),
+    };
+    match place {
+        Place::Cluster => records.cluster = Some(cluster_record(entry, url)?),
+        Place::Spec => records.spec = Some(entry.json()?),
+        Place::Routing => records.routing = entry.json()?,
+        Place::Cell(name) => drop(records.cells.insert(name, entry.json()?)),
+        Place::Host(name) => drop(records.hosts.insert(name, entry.json()?)),
+        Place::Gate(name) => drop(records.gates.insert(name, entry.json()?)),
+        Place::GateConfig(cell) => drop(records.gate_configs.insert(cell, entry.json()?)),
+        Place::Keyspace(name) => drop(records.keyspaces.insert(name, entry.json()?)),
+        Place::Vschema(name) => drop(records.vschemas.insert(name, entry.json()?)),
+        Place::Shard(keyspace, shard) => {
+            drop(records.shards.insert((keyspace, shard), entry.json()?));
+        }
+        Place::Tablet(alias) => drop(records.tablets.insert(alias, entry.json()?)),
+        Place::User(name) => drop(records.users.insert(name, entry.json()?)),
+    }
+    Ok(touched)
+}
+
+fn delete(records: &mut Records, keys: &Keys, key: &str) -> Touched {
+    let Some(place) = Place::of(keys, key) else {
+        return Touched::default();
+    };
+    let touched = Touched {
+        any: true,
+        serving: place.is_serving(),
+    };
+    match place {
+        Place::Cluster => records.cluster = None,
+        Place::Spec => records.spec = None,
+        Place::Routing => records.routing = Default::default(),
+        Place::Cell(name) => drop(records.cells.remove(&name)),
+        Place::Host(name) => drop(records.hosts.remove(&name)),
+        Place::Gate(name) => drop(records.gates.remove(&name)),
+        Place::GateConfig(cell) => drop(records.gate_configs.remove(&cell)),
+        Place::Keyspace(name) => drop(records.keyspaces.remove(&name)),
+        Place::Vschema(name) => drop(records.vschemas.remove(&name)),
+        Place::Shard(keyspace, shard) => drop(records.shards.remove(&(keyspace, shard))),
+        Place::Tablet(alias) => drop(records.tablets.remove(&alias)),
+        Place::User(name) => drop(records.users.remove(&name)),
+    }
+    touched
+}
