@@ -67,7 +67,9 @@ pub struct Timeouts {
     pub connect: Duration,
     /// For calls that only look: `Describe`, `Observe`.
     pub observe: Duration,
-    /// For calls that run statements.
+    /// For trying out definitions of tables.
+    pub canonicalize: Duration,
+    /// For statements, which may change a large table. An agent that is gone is noticed sooner.
     pub execute: Duration,
 }
 
@@ -76,7 +78,8 @@ impl Default for Timeouts {
         Self {
             connect: Duration::from_secs(3),
             observe: Duration::from_secs(10),
-            execute: Duration::from_secs(120),
+            canonicalize: Duration::from_secs(60),
+            execute: Duration::from_secs(3600),
         }
     }
 }
@@ -165,7 +168,7 @@ impl AgentClient {
         alias: &TabletAlias,
         statements: Vec<String>,
     ) -> Result<BTreeMap<String, Canonical>, CallError> {
-        let limit = self.clients.timeouts.execute;
+        let limit = self.clients.timeouts.canonicalize;
         let asked = statements.clone();
         let answer = self
             .call(limit, async |mut stub: Stub<Channel>| {
@@ -446,6 +449,7 @@ mod tests {
         let clients = AgentClients::new(Timeouts {
             connect: Duration::from_millis(200),
             observe: Duration::from_millis(200),
+            canonicalize: Duration::from_millis(200),
             execute: Duration::from_millis(200),
         });
         let error = clients.of(&host(&url)).describe().await.unwrap_err();

@@ -239,7 +239,7 @@ async fn activate(
     approval: Approval<'_>,
     live: &Live,
 ) -> Result<PlanHandle, SubmitError> {
-    let now = now();
+    let now = crate::cluster::now();
     let desired = spec_value(approval.desired)?;
     let id = id::new_plan_id(now, rand::random());
     let active = ActivePlan {
@@ -367,7 +367,7 @@ pub async fn record_spec(
         digest: plan.spec_digest.clone(),
         desired: spec_value(desired)?,
         applied_by: who.to_owned(),
-        applied_at: now(),
+        applied_at: crate::cluster::now(),
     };
     let unchanged = match old {
         Some(entry) => Compare::ModRevision(keys.spec(), entry.mod_revision),
@@ -402,11 +402,4 @@ pub async fn request_stop(
         TxnOutcome::Committed(_) => Ok(()),
         TxnOutcome::Refused => Err(SubmitError::Over { id: id.to_owned() }),
     }
-}
-
-/// The time for records, which people read.
-pub(crate) fn now() -> UnixMillis {
-    let since_epoch = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
-    // A clock before 1970 is no reason to stop.
-    since_epoch.map_or(0, |d| d.as_millis().try_into().unwrap_or(u64::MAX))
 }

@@ -1,0 +1,473 @@
+//! What a step does: its writes and calls. Whether it is done is seen, not concluded, so all of
+//! it may be done twice, by two conductors, and cut off anywhere.
+
+use std::sync::Arc;
+
+use vtplan_planner::live::{ObservedRole, ServerState};
+use vtplan_planner::plan::{Action, Step};
+use vtplan_state::model::{
+    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord,
+    TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace,
+};
+use vtplan_state::store::{Compare, Op, Txn};
+
+use super::reparent;
+use super::world::{Sql, Target};
+use super::write::{Change, Fenced, WriteError};
+use crate::client::{CallError, CallErrorKind};
+use crate::observe::Gathered;
+
+/// How an attempt at a step ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is written and called; what it causes is yet to be seen.
+    Acted,
+    /// Not now, for this reason; it is tried again.
+    Retry(String),
+    /// A server refused it with this message. It is tried again a few times, because the server
+    /// may have seen the same statement just before.
+    Refused(String),
+    /// It cannot be done.
+    Impossible(String),
+    /// The lock is lost.
+    Superseded,
+}
+
+impl From<WriteError> for Outcome {
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Superseded => Self::Superseded,
+            WriteError::Changed(why) => Self::Retry(why),
+            WriteError::Store(error) => Self::Retry(error.to_string()),
+        }
+    }
+}
+
+impl From<CallError> for Outcome {
+    fn from(error: CallError) -> Self {
+        match error.kind {
+            CallErrorKind::Refused(why) => Self::Refused(why),
+            _ => Self::Retry(error.to_string()),
+        }
+    }
+}
+
+/// The words for a step in failpoints and messages: its `kind` in JSON.
+pub fn kind(action: &Action) -> &'static str {
+    match action {
+        Action::CreateCell { .. } => "create-cell",
+        Action::DeleteCell { .. } => "delete-cell",
+        Action::CreateKeyspace { .. } => "create-keyspace",
+        Action::SetDurability { .. } => "set-durability",
+        Action::DeleteKeyspace { .. } => "delete-keyspace",
+        Action::CreateShard { .. } => "create-shard",
+        Action::DeleteShard { .. } => "delete-shard",
+        Action::CreateTablet { .. } => "create-tablet",
+        Action::DeleteTablet { .. } => "delete-tablet",
+        Action::ChangeTabletType { .. } => "change-tablet-type",
+        Action::InitPrimary { .. } => "init-primary",
+        Action::Reparent { .. } => "reparent",
+        Action::CreateTable { .. } => "create-table",
+        Action::AlterTable { .. } => "alter-table",
+        Action::DropTable { .. } => "drop-table",
+        Action::InitSequence { .. } => "init-sequence",
+        Action::ApplyVschema { .. } => "apply-vschema",
+        Action::CreateUser { .. } => "create-user",
+        Action::AlterUser { .. } => "alter-user",
+        Action::DeleteUser { .. } => "delete-user",
+        Action::ConfigureGates { .. } => "configure-gates",
+        Action::RemoveGates { .. } => "remove-gates",
+    }
+}
+
+/// Does a step, as `seen` shows the cluster.
+pub async fn act(to: Fenced<'_>, step: Step, seen: Arc<Gathered>) -> Outcome {
+    let kind = kind(&step.action);
+    to.world.failpoint("conductor.before-step").await;
+    to.world
+        .failpoint(&format!("conductor.before-step:{kind}"))
+        .await;
+    let outcome = match try_act(to, &step.action, &seen).await {
+        Ok(()) => Outcome::Acted,
+        Err(outcome) => outcome,
+    };
+    to.world.failpoint("conductor.after-step").await;
+    to.world
+        .failpoint(&format!("conductor.after-step:{kind}"))
+        .await;
+    outcome
+}
+
+async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(), Outcome> {
+    let keys = to.world.keys();
+    match action {
+        Action::CreateCell { cell } => {
+            let record = CellRecord { name: cell.clone() };
+            Ok(to.create(keys.cell(cell), &[], record).await?)
+        }
+        Action::DeleteCell { cell } => Ok(to.delete(keys.cell(cell), &[]).await?),
+        Action::CreateKeyspace {
+            keyspace,
+            durability,
+        } => {
+            let record = KeyspaceRecord {
+                name: keyspace.clone(),
+                durability: *durability,
+            };
+            Ok(to.create(keys.keyspace(keyspace), &[], record).await?)
+        }
+        Action::SetDurability {
+            keyspace,
+            from,
+            to: wanted,
+        } => {
+            let change = |old: Option<KeyspaceRecord>| match old {
+                Some(old) if old.durability == *wanted => Ok(Change::Nothing),
+                Some(old) if old.durability == *from => Ok(Change::Put(KeyspaceRecord {
+                    durability: *wanted,
+                    ..old
+                })),
+                Some(old) => Err(format!(
+                    "the durability of {keyspace} is {}, not {from}",
+                    old.durability
+                )),
+                None => Err(format!("keyspace {keyspace} is gone")),
+            };
+            Ok(to.change(keys.keyspace(keyspace), &[], change).await?)
+        }
+        Action::DeleteKeyspace { keyspace } => {
+            let vschema = keys.vschema(keyspace);
+            delete_both(to, keys.keyspace(keyspace), vschema).await
+        }
+        Action::CreateShard {
+            keyspace,
+            shard,
+            serving,
+        } => {
+            let record = ShardRecord {
+                keyspace: keyspace.clone(),
+                shard: shard.clone(),
+                primary: None,
+                term: 0,
+                serving: *serving,
+                fenced: false,
+            };
+            let in_keyspace = Compare::Exists(keys.keyspace(keyspace));
+            let key = keys.shard(keyspace, shard);
+            Ok(to.create(key, &[in_keyspace], record).await?)
+        }
+        Action::DeleteShard { keyspace, shard } => {
+            Ok(to.delete(keys.shard(keyspace, shard), &[]).await?)
+        }
+        Action::CreateTablet { .. } => create_tablet(to, action, seen).await,
+        Action::DeleteTablet { alias, .. } => Ok(to.delete(keys.tablet(alias), &[]).await?),
+        Action::ChangeTabletType {
+            alias,
+            from,
+            to: wanted,
+        } => {
+            let change = |old: Option<TabletRecord>| match old {
+                Some(old) if old.tablet_type == *wanted => Ok(Change::Nothing),
+                Some(old) if old.tablet_type == *from => Ok(Change::Put(TabletRecord {
+                    tablet_type: *wanted,
+                    ..old
+                })),
+                Some(old) => Err(format!("tablet {alias} is {}, not {from}", old.tablet_type)),
+                None => Err(format!("tablet {alias} is gone")),
+            };
+            Ok(to.change(keys.tablet(alias), &[], change).await?)
+        }
+        Action::InitPrimary {
+            keyspace,
+            shard,
+            primary,
+        } => init_primary(to, keyspace, shard, primary, seen).await,
+        Action::Reparent {
+            keyspace,
+            shard,
+            from,
+            to: wanted,
+        } => reparent::reparent(to, keyspace, shard, from, wanted, seen).await,
+        Action::CreateTable {
+            keyspace,
+            shard,
+            statement,
+            ..
+        }
+        | Action::AlterTable {
+            keyspace,
+            shard,
+            statement,
+            ..
+        } => {
+            // Without foreign key checks: tables that refer to each other, and columns that are
+            // referred to. Types are compared by the server all the same.
+            let sql = Sql {
+                statements: vec![statement.clone()],
+                foreign_key_checks: false,
+            };
+            execute(to, keyspace, shard, sql, seen).await
+        }
+        Action::DropTable {
+            keyspace,
+            shard,
+            table,
+        } => {
+            let sql = Sql {
+                statements: vec![format!("DROP TABLE IF EXISTS {}", quoted(table.as_str()))],
+                foreign_key_checks: true,
+            };
+            execute(to, keyspace, shard, sql, seen).await
+        }
+        Action::InitSequence {
+            keyspace,
+            shard,
+            table,
+            next_id,
+            cache,
+        } => {
+            let table = quoted(table.as_str());
+            // A row that is there stays as it is: it may have given out ids.
+            let statement = format!(
+                "INSERT INTO {table} (id, next_id, cache) VALUES (0, {next_id}, {cache}) ON DUPLICATE KEY UPDATE id = id"
+            );
+            let sql = Sql {
+                statements: vec![statement],
+                foreign_key_checks: true,
+            };
+            execute(to, keyspace, shard, sql, seen).await
+        }
+        Action::ApplyVschema {
+            keyspace,
+            before,
+            after,
+        } => {
+            let change = |old: Option<VSchemaKeyspace>| {
+                if old.as_ref() == Some(after) {
+                    Ok(Change::Nothing)
+                } else if old == *before {
+                    Ok(Change::Put(after.clone()))
+                } else {
+                    Err(format!("the VSchema of {keyspace} was changed meanwhile"))
+                }
+            };
+            let in_keyspace = Compare::Exists(keys.keyspace(keyspace));
+            let key = keys.vschema(keyspace);
+            Ok(to.change(key, &[in_keyspace], change).await?)
+        }
+        Action::CreateUser {
+            user,
+            verifier: None,
+        } => Err(Outcome::Impossible(format!(
+            "the plan was made without the password of user {user}; set it and apply again"
+        ))),
+        Action::CreateUser {
+            user,
+            verifier: Some(record),
+        }
+        | Action::AlterUser {
+            user,
+            verifier: record,
+        } => {
+            let put = |old: Option<UserRecord>| {
+                Ok(if old.as_ref() == Some(record) {
+                    Change::Nothing
+                } else {
+                    Change::Put(record.clone())
+                })
+            };
+            Ok(to.change(keys.user(user), &[], put).await?)
+        }
+        Action::DeleteUser { user } => Ok(to.delete(keys.user(user), &[]).await?),
+        Action::ConfigureGates {
+            cell,
+            count,
+            mysql_port,
+        } => {
+            let record = GateConfigRecord {
+                cell: cell.clone(),
+                count: *count,
+                mysql_port: *mysql_port,
+            };
+            let put = |old: Option<GateConfigRecord>| {
+                Ok(if old.as_ref() == Some(&record) {
+                    Change::Nothing
+                } else {
+                    Change::Put(record)
+                })
+            };
+            Ok(to.change(keys.gate_config(cell), &[], put).await?)
+        }
+        Action::RemoveGates { cell } => Ok(to.delete(keys.gate_config(cell), &[]).await?),
+    }
+}
+
+async fn delete_both(to: Fenced<'_>, first: String, second: String) -> Result<(), Outcome> {
+    let txn = Txn::new()
+        .then(Op::delete(first.clone()))
+        .then(Op::delete(second));
+    Ok(to.txn(txn, &format!("{first} was changed")).await?)
+}
+
+async fn create_tablet(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(), Outcome> {
+    let Action::CreateTablet {
+        alias,
+        keyspace,
+        shard,
+        tablet_type,
+        host,
+        mysql_port,
+    } = action
+    else {
+        return Ok(());
+    };
+    let (Some(host), Some(mysql_port)) = (host, mysql_port) else {
+        return Err(Outcome::Impossible(format!(
+            "the plan was made without a host for tablet {alias}; start agents and apply again"
+        )));
+    };
+    let keys = to.world.keys();
+    let in_shard = Compare::Exists(keys.shard(keyspace, shard));
+    let flavor = match (
+        seen.live.records.tablets.get(alias),
+        seen.live.records.hosts.get(host),
+    ) {
+        (Some(tablet), _) => tablet.flavor,
+        (None, Some(record)) => record.flavor,
+        (None, None) => return Err(Outcome::Retry(no_agent(host.as_str()))),
+    };
+    let record = TabletRecord {
+        alias: alias.clone(),
+        keyspace: keyspace.clone(),
+        shard: shard.clone(),
+        tablet_type: *tablet_type,
+        host: host.clone(),
+        mysql_port: *mysql_port,
+        flavor,
+    };
+    Ok(to.create(keys.tablet(alias), &[in_shard], record).await?)
+}
+
+fn no_agent(host: &str) -> String {
+    format!("no agent is alive on host {host}; start `vtplan agent` there")
+}
+
+async fn init_primary(
+    to: Fenced<'_>,
+    keyspace: &KeyspaceName,
+    shard: &ShardName,
+    primary: &TabletAlias,
+    seen: &Gathered,
+) -> Result<(), Outcome> {
+    let named = seen.live.records.shard(keyspace, shard);
+    let is_named = named.is_some_and(|shard| shard.primary.as_ref() == Some(primary));
+    // A shard gets a primary only when a server is there to be it.
+    if !is_named && !runs(seen, primary) {
+        return Err(Outcome::Retry(format!(
+            "the server of tablet {primary} does not run yet"
+        )));
+    }
+    let keys = to.world.keys();
+    let exists = Compare::Exists(keys.tablet(primary));
+    let change = |old: Option<ShardRecord>| match old {
+        Some(old) if old.primary.as_ref() == Some(primary) => Ok(Change::Nothing),
+        Some(old) => match &old.primary {
+            None => Ok(Change::Put(ShardRecord {
+                primary: Some(primary.clone()),
+                term: old.term + 1,
+                ..old
+            })),
+            Some(other) => Err(format!(
+                "{keyspace}/{shard} has the primary {other} already"
+            )),
+        },
+        None => Err(format!("shard {keyspace}/{shard} is gone")),
+    };
+    let key = keys.shard(keyspace, shard);
+    Ok(to.change(key, &[exists], change).await?)
+}
+
+fn runs(seen: &Gathered, alias: &TabletAlias) -> bool {
+    seen.live
+        .observed
+        .tablets
+        .get(alias)
+        .is_some_and(|tablet| match &tablet.server {
+            // One that replicates from somewhere is no candidate for a first primary.
+            ServerState::Running(server) => !matches!(server.role, ObservedRole::Replica { .. }),
+            _ => false,
+        })
+}
+
+/// Runs statements on a shard's primary.
+async fn execute(
+    to: Fenced<'_>,
+    keyspace: &KeyspaceName,
+    shard: &ShardName,
+    sql: Sql,
+    seen: &Gathered,
+) -> Result<(), Outcome> {
+    let record = seen.live.records.shard(keyspace, shard);
+    let Some((primary, term)) = record.and_then(|r| Some((r.primary.as_ref()?, r.term))) else {
+        return Err(Outcome::Retry(format!("{keyspace}/{shard} has no primary")));
+    };
+    let target = target(seen, primary, term)?;
+    Ok(to.world.execute_sql(&target, sql).await?)
+}
+
+/// Where to call a tablet.
+pub(super) fn target(
+    seen: &Gathered,
+    alias: &TabletAlias,
+    term: u64,
+) -> Result<Target, Outcome> {
+    let records = &seen.live.records;
+    let Some(tablet) = records.tablets.get(alias) else {
+        return Err(Outcome::Retry(format!("tablet {alias} is gone")));
+    };
+    match records.hosts.get(&tablet.host) {
+        Some(host) => Ok(Target {
+            host: host.clone(),
+            alias: alias.clone(),
+            term,
+        }),
+        None => Err(Outcome::Retry(no_agent(tablet.host.as_str()))),
+    }
+}
+
+/// An identifier in backticks.
+fn quoted(name: &str) -> String {
+    format!("`{}`", name.replace('`', "``"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use vtplan_state::model::CellName;
+
+    #[test]
+    fn the_kind_of_an_action_is_the_one_of_its_json() {
+        let cell = CellName::new("zone1").unwrap();
+        let actions = [
+            Action::CreateCell { cell: cell.clone() },
+            Action::RemoveGates { cell },
+            Action::DeleteUser { user: "app".into() },
+            Action::InitSequence {
+                keyspace: KeyspaceName::new("commerce").unwrap(),
+                shard: ShardName::unsharded(),
+                table: "seq".parse().unwrap(),
+                next_id: 1,
+                cache: 100,
+            },
+        ];
+        for action in actions {
+            let json = serde_json::to_value(&action).unwrap();
+            assert_eq!(json["kind"], kind(&action));
+        }
+    }
+
+    #[test]
+    fn identifiers_are_quoted() {
+        assert_eq!(quoted("a`b"), "`a``b`");
+    }
+}
