@@ -1,7 +1,7 @@
 //! Makes the planner's second input: the records at one revision, and what the agents see.
 
 use std::collections::BTreeMap;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt;
 use futures::stream;
@@ -10,11 +10,11 @@ use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{
     Canonical, Live, Observed, ObservedRole, ObservedTablet, RunningServer, ServerState,
 };
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
-    CellRecord, FlavorKind, GateConfigRecord, GateRecord, HostName, HostRecord, KeyspaceName,
-    KeyspaceRecord, Records, ShardRecord, TabletAlias, TabletRecord, UserRecord, keys::Keys,
+    FlavorKind, HostName, HostRecord, KeyspaceName, Records, TabletAlias, TabletRecord,
 };
-use vtplan_state::store::{Store, StoreError};
+use vtplan_state::store::StoreError;
 
 use crate::client::{AgentClients, CallError};
 
@@ -49,80 +49,17 @@ const CONCURRENT: usize = 64;
 /// `desired`: its tables are shown to a server of each keyspace that exists, so that they can be
 /// compared with what is there.
 pub async fn gather(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
+    cluster: &Cluster,
     agents: &AgentClients,
     desired: Option<&Desired>,
 ) -> Result<Gathered, ObserveError> {
-    Observer::new(agents.clone())
-        .gather(store, keys, desired)
-        .await
-}
-
-/// Everything of the cluster that plans are made from, at one revision.
-async fn load_records(store: &Arc<dyn Store>, keys: &Keys) -> Result<Records, StoreError> {
-    let listing = store.list(keys.prefix()).await?;
-    let mut records = Records::default();
-    for entry in &listing.entries {
-        let path: Vec<&str> = entry.key[keys.prefix().len()..].split('/').collect();
-        match path.as_slice() {
-            ["cluster"] => records.cluster = Some(entry.json()?),
-            ["spec"] => records.spec = Some(entry.json()?),
-            ["routing"] => records.routing = entry.json()?,
-            ["cells", _] => {
-                let cell: CellRecord = entry.json()?;
-                records.cells.insert(cell.name.clone(), cell);
-            }
-            ["hosts", _] => {
-                let host: HostRecord = entry.json()?;
-                records.hosts.insert(host.name.clone(), host);
-            }
-            ["gates", _] => {
-                let gate: GateRecord = entry.json()?;
-                records.gates.insert(gate.name.clone(), gate);
-            }
-            ["gate-config", _] => {
-                let config: GateConfigRecord = entry.json()?;
-                records.gate_configs.insert(config.cell.clone(), config);
-            }
-            ["keyspaces", _] => {
-                let keyspace: KeyspaceRecord = entry.json()?;
-                records.keyspaces.insert(keyspace.name.clone(), keyspace);
-            }
-            ["keyspaces", name, "vschema"] => {
-                if let Ok(name) = name.parse() {
-                    records.vschemas.insert(name, entry.json()?);
-                }
-            }
-            ["keyspaces", _, "shards", _] => {
-                let shard: ShardRecord = entry.json()?;
-                let name = (shard.keyspace.clone(), shard.shard.clone());
-                records.shards.insert(name, shard);
-            }
-            ["tablets", _] => {
-                let tablet: TabletRecord = entry.json()?;
-                records.tablets.insert(tablet.alias.clone(), tablet);
-            }
-            ["users", _] => {
-                let user: UserRecord = entry.json()?;
-                records.users.insert(user.name.clone(), user);
-            }
-            _ => {}
-        }
-    }
-    if !listing.entries.is_empty() {
-        records.revision = listing.revision;
-    }
-    Ok(records)
+    Observer::new(agents.clone()).gather(cluster, desired).await
 }
 
 /// The records alone, for when no agent is to be asked.
-pub async fn gather_records_only(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
-) -> Result<Live, ObserveError> {
+pub async fn gather_records_only(cluster: &Cluster) -> Result<Live, ObserveError> {
     Ok(Live {
-        records: load_records(store, keys).await?,
+        records: cluster.load_records().await?,
         observed: Observed::default(),
     })
 }
@@ -155,11 +92,10 @@ impl Observer {
     /// See [`gather`].
     pub async fn gather(
         &self,
-        store: &Arc<dyn Store>,
-        keys: &Keys,
+        cluster: &Cluster,
         desired: Option<&Desired>,
     ) -> Result<Gathered, ObserveError> {
-        let records = load_records(store, keys).await?;
+        let records = cluster.load_records().await?;
         let answers: Vec<_> = stream::iter(records.hosts.values().cloned())
             .map(|host| async move {
                 let answer = self.agents.of(&host).observe(true).await;

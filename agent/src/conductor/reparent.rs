@@ -65,10 +65,11 @@ pub(super) async fn reparent(
 /// or when this fails, `read_only` ends by itself. After the attempt to name the new primary
 /// nothing is resumed: a transaction whose reply was lost may have named it.
 async fn resume(to: Fenced<'_>, old: &Target, record: &ShardRecord) {
-    let keys = to.world.keys();
+    let keys = to.world.cluster().keys();
     let unchanged = Txn::new().when(Compare::Exists(keys.shard(&record.keyspace, &record.shard)));
     let now = to
         .world
+        .cluster()
         .store()
         .get(&keys.shard(&record.keyspace, &record.shard))
         .await;
@@ -159,7 +160,7 @@ async fn name(
     wanted: &TabletAlias,
     asked_at: Instant,
 ) -> Result<(), Outcome> {
-    let keys = to.world.keys();
+    let keys = to.world.cluster().keys();
     let exists = Compare::Exists(keys.tablet(wanted));
     let change = |old: Option<ShardRecord>| {
         if asked_at.elapsed() > NAME_WITHIN {

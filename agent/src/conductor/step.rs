@@ -99,7 +99,7 @@ pub async fn act(to: Fenced<'_>, step: Step, seen: Arc<Gathered>) -> Outcome {
 }
 
 async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(), Outcome> {
-    let keys = to.world.keys();
+    let keys = to.world.cluster().keys();
     match action {
         Action::CreateCell { cell } => {
             let record = CellRecord { name: cell.clone() };
@@ -326,7 +326,7 @@ async fn create_tablet(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Resu
             "the plan was made without a host for tablet {alias}; start agents and apply again"
         )));
     };
-    let keys = to.world.keys();
+    let keys = to.world.cluster().keys();
     let in_shard = Compare::Exists(keys.shard(keyspace, shard));
     let flavor = match (
         seen.live.records.tablets.get(alias),
@@ -367,7 +367,7 @@ async fn init_primary(
             "the server of tablet {primary} does not run yet"
         )));
     }
-    let keys = to.world.keys();
+    let keys = to.world.cluster().keys();
     let exists = Compare::Exists(keys.tablet(primary));
     let change = |old: Option<ShardRecord>| match old {
         Some(old) if old.primary.as_ref() == Some(primary) => Ok(Change::Nothing),

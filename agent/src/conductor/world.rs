@@ -1,13 +1,12 @@
 //! What the conductor reaches out to, as a trait: the real thing here, a simulated one in tests.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
 use vtplan_planner::desired::Desired;
-use vtplan_state::model::keys::Keys;
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{HostRecord, TabletAlias, UnixMillis};
-use vtplan_state::store::Store;
+use vtplan_state::store::unix_millis;
 
 use super::failpoint;
 use crate::client::{AgentClients, CallError};
@@ -17,9 +16,7 @@ use crate::observe::{Gathered, ObserveError, Observer};
 /// and may be done twice.
 #[async_trait]
 pub trait World: Send + Sync {
-    fn store(&self) -> &Arc<dyn Store>;
-
-    fn keys(&self) -> &Keys;
+    fn cluster(&self) -> &Cluster;
 
     /// The live state, read after the call began.
     async fn gather(&self, desired: &Desired) -> Result<Gathered, ObserveError>;
@@ -67,17 +64,15 @@ pub struct Sql {
 
 /// The world as it is.
 pub struct RealWorld {
-    store: Arc<dyn Store>,
-    keys: Keys,
+    cluster: Cluster,
     agents: AgentClients,
     observer: Observer,
 }
 
 impl RealWorld {
-    pub fn new(store: Arc<dyn Store>, keys: Keys, agents: AgentClients) -> Self {
+    pub fn new(cluster: Cluster, agents: AgentClients) -> Self {
         Self {
-            store,
-            keys,
+            cluster,
             observer: Observer::new(agents.clone()),
             agents,
         }
@@ -86,18 +81,12 @@ impl RealWorld {
 
 #[async_trait]
 impl World for RealWorld {
-    fn store(&self) -> &Arc<dyn Store> {
-        &self.store
-    }
-
-    fn keys(&self) -> &Keys {
-        &self.keys
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
     }
 
     async fn gather(&self, desired: &Desired) -> Result<Gathered, ObserveError> {
-        self.observer
-            .gather(&self.store, &self.keys, Some(desired))
-            .await
+        self.observer.gather(&self.cluster, Some(desired)).await
     }
 
     async fn execute_sql(&self, on: &Target, sql: Sql) -> Result<(), CallError> {
@@ -133,7 +122,7 @@ impl World for RealWorld {
     }
 
     fn now(&self) -> UnixMillis {
-        crate::cluster::now()
+        unix_millis()
     }
 
     async fn failpoint(&self, name: &str) {

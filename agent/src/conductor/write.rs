@@ -36,7 +36,7 @@ impl<'a> Fenced<'a> {
     /// Commits `txn` if the lock is still held. `changed` says what it means when it is, and
     /// another compare did not hold.
     pub async fn txn(&self, txn: Txn, changed: &str) -> Result<(), WriteError> {
-        let store = self.world.store();
+        let store = self.world.cluster().store();
         self.world.failpoint("conductor.before-write").await;
         let outcome = store.txn(txn.when(self.lock.clone())).await?;
         self.world.failpoint("conductor.after-write").await;
@@ -54,7 +54,7 @@ impl<'a> Fenced<'a> {
         let Compare::CreateRevision(key, token) = self.lock else {
             return Ok(false);
         };
-        let entry = self.world.store().get(key).await?;
+        let entry = self.world.cluster().store().get(key).await?;
         Ok(entry.is_some_and(|entry| entry.create_revision == *token))
     }
 
@@ -71,7 +71,7 @@ impl<'a> Fenced<'a> {
     where
         T: Serialize + DeserializeOwned,
     {
-        let entry = self.world.store().get(&key).await?;
+        let entry = self.world.cluster().store().get(&key).await?;
         let old = entry.as_ref().map(|entry| entry.json()).transpose()?;
         let op = match change(old).map_err(WriteError::Changed)? {
             Change::Nothing => return Ok(()),

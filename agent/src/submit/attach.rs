@@ -1,14 +1,14 @@
 //! Follows a plan: first a full picture, then each change until it is over.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use futures::stream::BoxStream;
 use futures::{StreamExt, stream};
 use vtplan_planner::plan::{Plan, StepId};
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::keys::Keys;
 use vtplan_state::model::{PlanRecord, PlanStatus, StepProgress};
-use vtplan_state::store::{Change, Entry, Store, WatchEvent, WatchStream};
+use vtplan_state::store::{Change, Entry, WatchEvent, WatchStream};
 
 use super::{SubmitError, load};
 
@@ -37,17 +37,16 @@ pub enum PlanUpdate {
 /// The updates of a plan, from a full picture until it is over. A plan that is over already gives
 /// its picture alone.
 pub async fn attach(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
+    cluster: &Cluster,
     id: &str,
 ) -> Result<BoxStream<'static, Result<PlanUpdate, SubmitError>>, SubmitError> {
-    let stored = load(store, keys, id).await?;
+    let stored = load(cluster, id).await?;
     // Every id has the same length: no other plan's records start with this one's key.
-    let prefix = keys.plan(id);
-    let listing = store.list(&prefix).await?;
+    let prefix = cluster.plan_prefix(id);
+    let listing = cluster.store().list(&prefix).await?;
     let follow = Follow {
         id: id.to_owned(),
-        keys: keys.clone(),
+        keys: cluster.keys().clone(),
         plan: stored.plan,
     };
     let picture = follow.picture(&listing.entries)?;
@@ -56,7 +55,7 @@ pub async fn attach(
     if over {
         return Ok(first.boxed());
     }
-    let watch = store.watch(&prefix, listing.revision + 1).await?;
+    let watch = cluster.store().watch(&prefix, listing.revision + 1).await?;
     Ok(first.chain(follow.updates(watch)).boxed())
 }
 

@@ -8,18 +8,16 @@ mod attach;
 mod id;
 mod stored;
 
-use std::sync::Arc;
-
 use thiserror::Error;
 use vtplan_planner::desired::{Desired, PasswordSource};
 use vtplan_planner::live::Live;
 use vtplan_planner::plan::{Action, Plan, PlanError};
-use vtplan_state::model::keys::Keys;
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
     ActivePlan, ClusterRecord, HistoryRecord, PlanControl, PlanRecord, PlanStatus, RECORD_FORMAT,
     SpecRecord, UnixMillis,
 };
-use vtplan_state::store::{Compare, Op, Store, StoreError, Txn, TxnOutcome};
+use vtplan_state::store::{Compare, Op, StoreError, Txn, TxnOutcome, unix_millis};
 
 use crate::client::AgentClients;
 use crate::observe::{self, ObserveError};
@@ -113,36 +111,33 @@ const MAX_SPEC: usize = 700 << 10;
 /// Makes an approved plan the active one. It is planned anew from what is live, and refused as
 /// stale when that gives another plan.
 pub async fn submit(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
+    cluster: &Cluster,
     agents: &AgentClients,
     approval: Approval<'_>,
 ) -> Result<PlanHandle, SubmitError> {
     let Approval { desired, plan, .. } = approval;
     for named in [&desired.cluster, &plan.cluster] {
-        if named != keys.cluster_name() {
+        if named != cluster.name() {
             return Err(SubmitError::OtherCluster {
                 spec: named.clone(),
-                cluster: keys.cluster_name().to_owned(),
+                cluster: cluster.name().to_owned(),
             });
         }
     }
-    refuse_if_active(store, keys).await?;
+    refuse_if_active(cluster).await?;
     check_plan(approval)?;
-    let live = observe::gather(store, keys, agents, Some(desired))
-        .await?
-        .live;
+    let live = observe::gather(cluster, agents, Some(desired)).await?.live;
     if live.records.hosts.is_empty() {
         return Err(SubmitError::NoAgent {
-            cluster: keys.cluster_name().to_owned(),
+            cluster: cluster.name().to_owned(),
         });
     }
     check_fresh(approval, &live)?;
-    activate(store, keys, approval, &live).await
+    activate(cluster, approval, &live).await
 }
 
-async fn refuse_if_active(store: &Arc<dyn Store>, keys: &Keys) -> Result<(), SubmitError> {
-    match active(store, keys).await? {
+async fn refuse_if_active(cluster: &Cluster) -> Result<(), SubmitError> {
+    match active(cluster).await? {
         None => Ok(()),
         Some(ActivePlan { id, by, since }) => Err(SubmitError::AlreadyRunning { id, by, since }),
     }
@@ -234,12 +229,11 @@ fn differences<'a>(old: &'a Plan, new: &'a Plan) -> Vec<&'a str> {
 }
 
 async fn activate(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
+    cluster: &Cluster,
     approval: Approval<'_>,
     live: &Live,
 ) -> Result<PlanHandle, SubmitError> {
-    let now = crate::cluster::now();
+    let now = unix_millis();
     let desired = spec_value(approval.desired)?;
     let id = id::new_plan_id(now, rand::random());
     let active = ActivePlan {
@@ -260,12 +254,13 @@ async fn activate(
         destructive_approved: approval.destructive,
         status: PlanStatus::Running,
     };
-    let record = stored::write_chunks(store, keys, record).await?;
-    let started = start(store, keys, &active, &record, live).await;
+    let record = stored::write_chunks(cluster, record).await?;
+    let started = start(cluster, &active, &record, approval.plan.steps.len(), live).await;
     if !matches!(started, Ok(())) && record.chunks > 0 {
         // Nobody refers to them. If this fails too, they only take space.
-        let prefix = keys.plan_chunks(&id);
-        let _ = store
+        let prefix = cluster.keys().plan_chunks(&id);
+        let _ = cluster
+            .store()
             .txn(Txn::new().then(Op::DeletePrefix { prefix }))
             .await;
     }
@@ -274,64 +269,52 @@ async fn activate(
 
 /// The transaction that makes the plan the active one.
 async fn start(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
+    cluster: &Cluster,
     active: &ActivePlan,
     record: &PlanRecord,
+    steps: usize,
     live: &Live,
 ) -> Result<(), SubmitError> {
+    let keys = cluster.keys();
     let id = &active.id;
-    let steps = match record.plan.get("steps").and_then(|steps| steps.as_array()) {
-        Some(steps) => steps.len().to_string(),
-        None => "many".to_owned(),
+    let history = HistoryRecord {
+        at: active.since,
+        who: active.by.clone(),
+        plan: Some(id.clone()),
+        action: "apply".into(),
+        object: cluster.name().to_owned(),
+        summary: format!("Approved a plan of {steps} steps"),
+        outcome: "started".into(),
     };
-    let mut number = live.records.revision;
-    loop {
-        let history = HistoryRecord {
-            at: active.since,
-            who: active.by.clone(),
-            plan: Some(id.clone()),
-            action: "apply".into(),
-            object: keys.cluster_name().to_owned(),
-            summary: format!("Approved a plan of {steps} steps"),
-            outcome: "started".into(),
+    let mut txn = Txn::new()
+        .when(Compare::Absent(keys.active_plan()))
+        .then(Op::put(keys.plan(id), record))
+        .then(Op::put(keys.active_plan(), active))
+        .then(cluster.history_op(&history));
+    if live.records.cluster.is_none() {
+        let new = ClusterRecord {
+            name: cluster.name().to_owned(),
+            format: RECORD_FORMAT,
+            created_at: active.since,
+            created_by: env!("CARGO_PKG_VERSION").into(),
         };
-        let mut txn = Txn::new()
-            .when(Compare::Absent(keys.active_plan()))
-            .when(Compare::Absent(keys.history_entry(number)))
-            .then(Op::put(keys.plan(id), record))
-            .then(Op::put(keys.active_plan(), active))
-            .then(Op::put(keys.history_entry(number), &history));
-        if live.records.cluster.is_none() {
-            let cluster = ClusterRecord {
-                name: keys.cluster_name().to_owned(),
-                format: RECORD_FORMAT,
-                created_at: active.since,
-                created_by: env!("CARGO_PKG_VERSION").into(),
-            };
-            txn = txn
-                .when(Compare::Absent(keys.cluster()))
-                .then(Op::put(keys.cluster(), &cluster));
-        }
-        let outcome = match store.txn(txn).await {
-            Ok(outcome) => outcome,
-            // The answer may be all that was lost.
-            Err(error) => match self::active(store, keys).await {
-                Ok(Some(now)) if now.id == *id => return Ok(()),
-                _ => return Err(error.into()),
-            },
-        };
-        if let TxnOutcome::Committed(_) = outcome {
-            return Ok(());
-        }
-        refuse_if_active(store, keys).await?;
-        if store.get(&keys.history_entry(number)).await?.is_some() {
-            number += 1;
-        } else {
-            return Err(SubmitError::Stale {
+        txn = txn
+            .when(Compare::Absent(keys.cluster()))
+            .then(Op::put(keys.cluster(), &new));
+    }
+    match cluster.store().txn(txn).await {
+        Ok(TxnOutcome::Committed(_)) => Ok(()),
+        Ok(TxnOutcome::Refused) => {
+            refuse_if_active(cluster).await?;
+            Err(SubmitError::Stale {
                 why: "somebody else changed the cluster at this moment".into(),
-            });
+            })
         }
+        // The answer may be all that was lost.
+        Err(error) => match self::active(cluster).await {
+            Ok(Some(now)) if now.id == *id => Ok(()),
+            _ => Err(error.into()),
+        },
     }
 }
 
@@ -351,13 +334,13 @@ fn spec_value(desired: &Desired) -> Result<serde_json::Value, SubmitError> {
 /// Records a spec that needs no steps as the last applied one: `vtplan apply` with an empty plan.
 /// Nothing is written when it is recorded already.
 pub async fn record_spec(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
+    cluster: &Cluster,
     desired: &Desired,
     plan: &Plan,
     who: &str,
 ) -> Result<(), SubmitError> {
-    refuse_if_active(store, keys).await?;
+    refuse_if_active(cluster).await?;
+    let (store, keys) = (cluster.store(), cluster.keys());
     let old = store.get(&keys.spec()).await?;
     let recorded = old.as_ref().and_then(|e| e.json::<SpecRecord>().ok());
     if recorded.is_some_and(|spec| spec.digest == plan.spec_digest) {
@@ -367,7 +350,7 @@ pub async fn record_spec(
         digest: plan.spec_digest.clone(),
         desired: spec_value(desired)?,
         applied_by: who.to_owned(),
-        applied_at: crate::cluster::now(),
+        applied_at: unix_millis(),
     };
     let unchanged = match old {
         Some(entry) => Compare::ModRevision(keys.spec(), entry.mod_revision),
@@ -386,19 +369,16 @@ pub async fn record_spec(
 }
 
 /// Asks the conductor to start no more steps of a plan; it ends when those under way have ended.
-pub async fn request_stop(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
-    id: &str,
-) -> Result<(), SubmitError> {
-    let plan = stored::load_record(store, keys, id).await?;
+pub async fn request_stop(cluster: &Cluster, id: &str) -> Result<(), SubmitError> {
+    let plan = stored::load_record(cluster, id).await?;
     if plan.status.is_over() {
         return Err(SubmitError::Over { id: id.to_owned() });
     }
+    let keys = cluster.keys();
     let txn = Txn::new()
         .when(Compare::Exists(keys.active_plan()))
         .then(Op::put(keys.plan_control(id), &PlanControl::Stop));
-    match store.txn(txn).await? {
+    match cluster.store().txn(txn).await? {
         TxnOutcome::Committed(_) => Ok(()),
         TxnOutcome::Refused => Err(SubmitError::Over { id: id.to_owned() }),
     }

@@ -2,14 +2,13 @@
 //! pieces.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
 use serde_json::Value;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::plan::Plan;
-use vtplan_state::model::keys::Keys;
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{ActivePlan, PlanRecord, PlanStatus, Revision, UnixMillis};
-use vtplan_state::store::{Op, Store, StoreError, Txn};
+use vtplan_state::store::{Op, StoreError, Txn};
 
 use super::SubmitError;
 
@@ -34,20 +33,20 @@ pub struct PlanSummary {
 }
 
 /// The plan under way, if there is one.
-pub async fn active(store: &Arc<dyn Store>, keys: &Keys) -> Result<Option<ActivePlan>, StoreError> {
-    match store.get(&keys.active_plan()).await? {
+pub async fn active(cluster: &Cluster) -> Result<Option<ActivePlan>, StoreError> {
+    match cluster.store().get(&cluster.keys().active_plan()).await? {
         Some(entry) => Ok(Some(entry.json()?)),
         None => Ok(None),
     }
 }
 
 /// All plans, the oldest first.
-pub async fn list(store: &Arc<dyn Store>, keys: &Keys) -> Result<Vec<PlanSummary>, StoreError> {
-    let prefix = keys.plans();
-    let listing = store.list(&prefix).await?;
+pub async fn list(cluster: &Cluster) -> Result<Vec<PlanSummary>, StoreError> {
+    let prefix = cluster.keys().plans();
+    let listing = cluster.store().list(&prefix).await?;
     let plans = listing.entries.iter().filter(|entry| {
         let name = &entry.key[prefix.len()..];
-        !name.contains('/') && entry.key != keys.active_plan()
+        !name.contains('/') && entry.key != cluster.keys().active_plan()
     });
     plans
         .map(|entry| {
@@ -63,13 +62,9 @@ pub async fn list(store: &Arc<dyn Store>, keys: &Keys) -> Result<Vec<PlanSummary
 }
 
 /// One plan, put together again when it was cut into pieces.
-pub async fn load(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
-    id: &str,
-) -> Result<StoredPlan, SubmitError> {
-    let Some(entry) = store.get(&keys.plan(id)).await? else {
-        return Err(no_such_plan(keys, id));
+pub async fn load(cluster: &Cluster, id: &str) -> Result<StoredPlan, SubmitError> {
+    let Some(entry) = cluster.store().get(&cluster.keys().plan(id)).await? else {
+        return Err(no_such_plan(cluster, id));
     };
     let record: PlanRecord = entry.json()?;
     let unreadable = |why: String| SubmitError::Unreadable {
@@ -81,8 +76,8 @@ pub async fn load(
     } else {
         let mut text = String::new();
         for number in 0..record.chunks {
-            let key = keys.plan_chunk(id, number);
-            let piece = store.get(&key).await?;
+            let key = cluster.keys().plan_chunk(id, number);
+            let piece = cluster.store().get(&key).await?;
             let piece = piece.ok_or_else(|| unreadable(format!("its piece {key} is missing")))?;
             text.push_str(&piece.json::<String>()?);
         }
@@ -100,21 +95,17 @@ pub async fn load(
 }
 
 /// A plan's record alone.
-pub(super) async fn load_record(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
-    id: &str,
-) -> Result<PlanRecord, SubmitError> {
-    match store.get(&keys.plan(id)).await? {
+pub(super) async fn load_record(cluster: &Cluster, id: &str) -> Result<PlanRecord, SubmitError> {
+    match cluster.store().get(&cluster.keys().plan(id)).await? {
         Some(entry) => Ok(entry.json()?),
-        None => Err(no_such_plan(keys, id)),
+        None => Err(no_such_plan(cluster, id)),
     }
 }
 
-fn no_such_plan(keys: &Keys, id: &str) -> SubmitError {
+fn no_such_plan(cluster: &Cluster, id: &str) -> SubmitError {
     SubmitError::NoSuchPlan {
         id: id.to_owned(),
-        cluster: keys.cluster_name().to_owned(),
+        cluster: cluster.name().to_owned(),
     }
 }
 
@@ -127,19 +118,18 @@ const PIECE: usize = 600 << 10;
 /// Writes a large plan's pieces and gives the record that refers to them; a small plan's record
 /// comes back as it is. The pieces mean nothing until the record is written.
 pub(super) async fn write_chunks(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
+    cluster: &Cluster,
     mut record: PlanRecord,
 ) -> Result<PlanRecord, StoreError> {
     let both = BTreeMap::from([("desired", &record.desired), ("plan", &record.plan)]);
-    // Values made by serializing; strings as keys.
+    // Values made by serializing; strings as cluster.keys().
     let text = serde_json::to_string(&both).expect("JSON values serialize");
     if text.len() <= MAX_INLINE {
         return Ok(record);
     }
     for piece in pieces(&text, PIECE) {
-        let op = Op::put(keys.plan_chunk(&record.id, record.chunks), &piece);
-        store.txn(Txn::new().then(op)).await?;
+        let op = Op::put(cluster.keys().plan_chunk(&record.id, record.chunks), &piece);
+        cluster.store().txn(Txn::new().then(op)).await?;
         record.chunks += 1;
     }
     record.desired = Value::Null;
