@@ -9,6 +9,7 @@
 mod args;
 mod commands;
 mod error;
+mod local;
 mod output;
 mod render;
 
