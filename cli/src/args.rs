@@ -1,5 +1,7 @@
 //! Arguments that all commands share, and the list of commands.
 
+use std::str::FromStr;
+
 use clap::builder::styling::{AnsiColor, Styles};
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
@@ -67,6 +69,34 @@ pub struct Global {
     /// No colours, as with `NO_COLOR`
     #[arg(long, global = true)]
     pub no_color: bool,
+}
+
+/// A number of bytes, written with or without `K`, `M`, `G` or `T` (powers of 1024).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ByteSize(pub u64);
+
+impl FromStr for ByteSize {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let text = text
+            .strip_suffix("iB")
+            .or(text.strip_suffix('B'))
+            .unwrap_or(text);
+        let (digits, shift) = match text.chars().last().map(|c| c.to_ascii_uppercase()) {
+            Some('K') => (&text[..text.len() - 1], 10),
+            Some('M') => (&text[..text.len() - 1], 20),
+            Some('G') => (&text[..text.len() - 1], 30),
+            Some('T') => (&text[..text.len() - 1], 40),
+            _ => (text, 0),
+        };
+        let number: u64 = digits
+            .parse()
+            .map_err(|_| "a size is a number with or without `K`, `M`, `G` or `T`".to_owned())?;
+        let bytes = number.checked_mul(1 << shift);
+        bytes.map(Self).ok_or_else(|| "that is too much".to_owned())
+    }
 }
 
 /// Output of commands that answer with data.

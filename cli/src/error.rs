@@ -41,6 +41,12 @@ pub struct CliError {
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub help: Option<String>,
+    /// What `details` says, for programs.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub problems: Option<serde_json::Value>,
+    /// Whether the text begins with the details.
+    #[serde(skip)]
+    details_first: bool,
     #[serde(skip)]
     exit: u8,
 }
@@ -53,6 +59,8 @@ impl CliError {
             causes: Vec::new(),
             details: None,
             help: None,
+            problems: None,
+            details_first: false,
             exit: Exit::Failed as u8,
         }
     }
@@ -84,6 +92,19 @@ impl CliError {
         self
     }
 
+    /// Details that end with the message: a report with its sum below.
+    #[must_use]
+    pub fn details_first(mut self, details: impl Into<String>) -> Self {
+        self.details_first = true;
+        self.details(details)
+    }
+
+    #[must_use]
+    pub fn problems<T: Serialize>(mut self, problems: &[T]) -> Self {
+        self.problems = serde_json::to_value(problems).ok();
+        self
+    }
+
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.help = Some(help.into());
@@ -112,7 +133,11 @@ impl CliError {
     /// Prints the error: text to stderr, and with `json` also one document to stdout.
     pub fn report(&self, json: bool) {
         if json {
-            let document = serde_json::json!({ "format": 1, "error": self });
+            let mut error = self.clone();
+            error.details = error
+                .details
+                .map(|d| anstream::adapter::strip_str(&d).to_string());
+            let document = serde_json::json!({ "format": 1, "error": error });
             out(&format!("{document:#}\n"));
         }
         err(&self.text());
@@ -120,7 +145,12 @@ impl CliError {
 
     /// The error as people read it.
     pub fn text(&self) -> String {
-        let mut text = format!("{} {}\n", "error:".red().bold(), self.message);
+        let mut text = String::new();
+        if let (true, Some(details)) = (self.details_first, &self.details) {
+            text.push_str(details.trim_end_matches('\n'));
+            text.push_str("\n\n");
+        }
+        text.push_str(&format!("{} {}\n", "error:".red().bold(), self.message));
         for cause in &self.causes {
             text.push_str(&format!(
                 "  {} {}\n",
@@ -128,10 +158,9 @@ impl CliError {
                 cause.trim_end().replace('\n', "\n         ")
             ));
         }
-        if let Some(details) = &self.details {
-            text.push('\n');
+        if let (false, Some(details)) = (self.details_first, &self.details) {
             text.push_str(details.trim_end_matches('\n'));
-            text.push_str("\n\n");
+            text.push('\n');
         }
         if let Some(help) = &self.help {
             text.push_str(&format!(

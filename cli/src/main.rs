@@ -8,9 +8,14 @@
 
 mod args;
 mod commands;
+mod context;
 mod error;
 mod local;
+mod logging;
 mod output;
+mod plan_file;
+mod planning;
+mod progress;
 mod render;
 
 use std::process::ExitCode;

@@ -60,3 +60,32 @@ pub fn ask(question: &str) -> Option<String> {
         _ => None,
     }
 }
+
+/// `text` as stderr shows it: without its styles unless colours are wanted there.
+pub fn err_styled(text: &str) -> String {
+    match anstream::AutoStream::choice(&std::io::stderr()) {
+        anstream::ColorChoice::Never => anstream::adapter::strip_str(text).to_string(),
+        _ => text.to_owned(),
+    }
+}
+
+/// `user@host` of whoever runs this, for records that say who did something.
+pub fn who() -> String {
+    let user = std::env::var("SUDO_USER")
+        .ok()
+        .or_else(|| {
+            let user = nix::unistd::User::from_uid(nix::unistd::geteuid()).ok()?;
+            user.map(|u| u.name)
+        })
+        .unwrap_or_else(|| format!("uid{}", nix::unistd::geteuid()));
+    format!("{user}@{}", host_name())
+}
+
+/// The machine's name.
+pub fn host_name() -> String {
+    nix::unistd::gethostname()
+        .ok()
+        .and_then(|n| n.into_string().ok())
+        .filter(|n| !n.is_empty())
+        .unwrap_or_else(|| "localhost".to_owned())
+}

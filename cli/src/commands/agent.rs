@@ -3,11 +3,15 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use vtplan_agent::{AgentConfig, AgentError, run_agent};
 use vtplan_state::model::{CellName, HostName};
 
 use super::Outcome;
-use crate::args::Global;
-use crate::error::CliError;
+use crate::args::{ByteSize, Global};
+use crate::context;
+use crate::error::{CliError, Exit};
+use crate::logging;
+use crate::output::host_name;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -34,7 +38,7 @@ pub struct AgentArgs {
     #[arg(long, value_name = "HOST")]
     pub advertise: Option<String>,
     /// Folder of the tablets' data
-    #[arg(long, value_name = "DIR", default_value = ".vtplan/tablets")]
+    #[arg(long, value_name = "DIR", default_value = ".vtplan/data")]
     pub data_dir: PathBuf,
     /// The MySQL server to run [default: `mariadbd` or `mysqld` on PATH]
     #[arg(
@@ -50,8 +54,75 @@ pub struct AgentArgs {
     /// How many tablets may run here
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub capacity: u32,
+    /// Each server's `innodb_buffer_pool_size`, such as `64M` or `4G`
+    #[arg(long, value_name = "SIZE")]
+    pub buffer_pool: Option<ByteSize>,
 }
 
-pub async fn run(_args: AgentArgs, _global: &Global) -> Outcome {
-    Err(CliError::new("unfinished", "`agent` is not there yet"))
+pub async fn run(args: AgentArgs, global: &Global) -> Outcome {
+    logging::start(global);
+    let Some(cluster) = &global.cluster else {
+        return Err(
+            CliError::new("which-cluster", "an agent needs the name of its cluster")
+                .help("give it with `--cluster NAME`: the `cluster` of the spec"),
+        );
+    };
+    let name = match args.name {
+        Some(name) => name,
+        None => HostName::new(host_name()).map_err(|e| {
+            CliError::from_error("bad-name", &e).help("name this host with `--name NAME`")
+        })?,
+    };
+    let listen = tokio::net::lookup_host(&args.listen)
+        .await
+        .ok()
+        .and_then(|mut found| found.next())
+        .ok_or_else(|| {
+            CliError::new("bad-address", format!("cannot listen on `{}`", args.listen))
+                .help("give an IP address and a port, such as `--listen 0.0.0.0:15999`")
+        })?;
+    let mut config = AgentConfig::new(cluster, name, args.cell, args.data_dir);
+    config.listen = listen;
+    config.advertise = args.advertise;
+    config.mysqld = args.mysqld;
+    config.capacity = args.capacity;
+    config.first_mysql_port = args.tablet_port;
+    if let Some(size) = args.buffer_pool {
+        config.server.buffer_pool_bytes = size.0;
+    }
+    let store = context::create_store(global).await?;
+    run_agent(config, store, shutdown())
+        .await
+        .map_err(|e| agent_error(&e))?;
+    Ok(Exit::Done)
+}
+
+fn agent_error(error: &AgentError) -> CliError {
+    if let AgentError::Store(error) = error {
+        return context::store_error(error);
+    }
+    let message = error.to_string();
+    match message.split_once("; ") {
+        Some((what, todo)) => CliError::new("agent", what).help(todo),
+        None => CliError::new("agent", message),
+    }
+}
+
+/// Ends with SIGTERM or Ctrl-C.
+pub async fn shutdown() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (terminate, interrupt) = (
+        signal(SignalKind::terminate()),
+        signal(SignalKind::interrupt()),
+    );
+    match (terminate, interrupt) {
+        (Ok(mut terminate), Ok(mut interrupt)) => {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        }
+        // Without handlers the signals end the process at once, which everything must survive.
+        _ => std::future::pending().await,
+    }
 }

@@ -3,10 +3,16 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use vtplan_planner::plan::Plan;
+use vtplan_planner::spec::ProcessSecrets;
 
 use super::Outcome;
 use crate::args::{Global, PlanFormat};
-use crate::error::CliError;
+use crate::error::Exit;
+use crate::output::{err, out};
+use crate::plan_file::PlanFile;
+use crate::planning;
+use crate::render;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -31,6 +37,38 @@ pub struct PlanArgs {
     pub detailed_exitcode: bool,
 }
 
-pub async fn run(_args: PlanArgs, _global: &Global) -> Outcome {
-    Err(CliError::new("unfinished", "`plan` is not there yet"))
+pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
+    // Without a password the plan is the same but for the user it belongs to, and says so.
+    let planned = planning::plan_spec(global, &args.specs, &ProcessSecrets).await?;
+    let plan = &planned.plan;
+    print(plan, args.format, global);
+    if let Some(path) = &args.out {
+        PlanFile::new(plan.clone(), planned.desired).write(path)?;
+        if args.format == PlanFormat::Text && !global.quiet {
+            err(&format!(
+                "\nSaved to `{0}`; apply it with `vtplan apply {0}`.\n",
+                path.display()
+            ));
+        }
+    }
+    Ok(if args.detailed_exitcode && !plan.is_empty() {
+        Exit::Changes
+    } else {
+        Exit::Done
+    })
+}
+
+/// Prints a plan as it was asked for.
+pub fn print(plan: &Plan, format: PlanFormat, global: &Global) {
+    match format {
+        PlanFormat::Text => {
+            let options = render::text::Options {
+                reasons: global.verbose > 0,
+            };
+            out(&render::text::plan(plan, options));
+        }
+        PlanFormat::Json => out(&render::json::plan(plan)),
+        PlanFormat::Markdown => out(&render::markdown::plan(plan)),
+        PlanFormat::Dot => out(&render::dot::plan(plan)),
+    }
 }

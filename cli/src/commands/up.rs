@@ -6,7 +6,7 @@ use clap::Args;
 use vtplan_state::model::{CellName, HostName};
 
 use super::Outcome;
-use crate::args::{Format, Global};
+use crate::args::{ByteSize, Format, Global};
 use crate::error::CliError;
 
 const EXAMPLES: &str = "\
@@ -47,12 +47,15 @@ pub struct UpArgs {
         hide_env_values = true
     )]
     pub mysqld: Option<PathBuf>,
-    /// Folder of the tablets' data [default: tablets/ beside the state file]
+    /// Folder of the tablets' data [default: .vtplan/data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     /// How many tablets may run here
     #[arg(long, value_name = "N", default_value_t = 64)]
     pub capacity: u32,
+    /// Each server's `innodb_buffer_pool_size`, such as `64M` or `4G`
+    #[arg(long, value_name = "SIZE")]
+    pub buffer_pool: Option<ByteSize>,
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

@@ -1,0 +1,123 @@
+//! Saved plans: what `plan --out` writes and `apply` and `show` read.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::Path;
+
+use serde::{Deserialize, Serialize};
+use vtplan_planner::desired::Desired;
+use vtplan_planner::plan::{PLAN_FORMAT, Plan};
+use vtplan_planner::spec;
+use vtplan_state::model::UnixMillis;
+
+use crate::error::CliError;
+
+/// The format of plan files that this version writes.
+const FORMAT: u32 = 1;
+
+/// A plan with the desired state it leads to. `plan` itself says which live state it was made
+/// from.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PlanFile {
+    /// Marks the file, and is its format's number.
+    pub vtplan_plan_file: u32,
+    /// vtplan's version.
+    pub made_by: String,
+    pub made_at: UnixMillis,
+    pub plan: Plan,
+    pub desired: Desired,
+}
+
+impl PlanFile {
+    pub fn new(plan: Plan, desired: Desired) -> Self {
+        Self {
+            vtplan_plan_file: FORMAT,
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            made_at: crate::render::when::now(),
+            plan,
+            desired,
+        }
+    }
+
+    /// Writes the file, readable by its owner alone: it holds the verifiers of users. Whoever
+    /// reads it meanwhile sees the old one or the new one.
+    pub fn write(&self, path: &Path) -> Result<(), CliError> {
+        let text = serde_json::to_vec_pretty(self).expect("a plan file serializes");
+        let mut name = path.file_name().unwrap_or_default().to_owned();
+        name.push(format!(".{}.new", std::process::id()));
+        let new = path.with_file_name(name);
+        let write = || {
+            let mut file = OpenOptions::new()
+                .write(true)
+                .create_new(true)
+                .mode(0o600)
+                .open(&new)?;
+            file.write_all(&text)?;
+            file.sync_all()?;
+            std::fs::rename(&new, path)
+        };
+        write().map_err(|e| {
+            // Best effort; the error that is told is the first one.
+            let _ = std::fs::remove_file(&new);
+            CliError::new(
+                "io",
+                format!("cannot write the plan file `{}`", path.display()),
+            )
+            .because(&e)
+        })
+    }
+
+    /// Reads `path` if it is a plan file; `None` if it is something else, such as a spec.
+    pub fn read(path: &Path) -> Option<Result<Self, CliError>> {
+        if !path.is_file() {
+            return None;
+        }
+        let text = std::fs::read(path).ok()?;
+        let spec = path
+            .extension()
+            .is_some_and(|e| e == "yaml" || e == "yml" || e == "kdl");
+        let first = text.iter().find(|b| !b.is_ascii_whitespace());
+        if spec || first != Some(&b'{') {
+            return None;
+        }
+        Some(Self::parse(path, &text))
+    }
+
+    fn parse(path: &Path, text: &[u8]) -> Result<Self, CliError> {
+        #[derive(Deserialize)]
+        struct Head {
+            vtplan_plan_file: u32,
+            made_by: Option<String>,
+        }
+        let bad = |why: String| {
+            CliError::new(
+                "bad-plan-file",
+                format!("`{}` is not a plan file that can be read", path.display()),
+            )
+            .cause(why)
+            .help("make a new one with `vtplan plan SPEC --out FILE`")
+        };
+        let head: Head = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
+        if head.vtplan_plan_file > FORMAT {
+            let by = head.made_by.unwrap_or_else(|| "a newer version".to_owned());
+            return Err(bad(format!(
+                "its format is {}, this vtplan knows {FORMAT}; it was made by vtplan {by}",
+                head.vtplan_plan_file
+            )));
+        }
+        let file: Self = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
+        if file.plan.format > PLAN_FORMAT {
+            return Err(bad(format!(
+                "its plan has format {}, this vtplan knows {PLAN_FORMAT}",
+                file.plan.format
+            )));
+        }
+        if spec::digest(&file.desired) != file.plan.spec_digest {
+            return Err(bad(
+                "its desired state is not the one that its plan was made from".to_owned(),
+            ));
+        }
+        Ok(file)
+    }
+}

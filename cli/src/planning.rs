@@ -1,0 +1,136 @@
+//! From spec files to a plan: loading, observing, planning, and what can go wrong on the way.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use owo_colors::OwoColorize as _;
+use vtplan_agent::client::AgentClients;
+use vtplan_agent::observe;
+use vtplan_planner::desired::Desired;
+use vtplan_planner::live::Live;
+use vtplan_planner::make_plan;
+use vtplan_planner::plan::{Plan, PlanError};
+use vtplan_planner::spec::{self, Loaded, Secrets};
+use vtplan_state::model::keys::Keys;
+use vtplan_state::store::Store;
+
+use crate::args::Global;
+use crate::context;
+use crate::error::CliError;
+use crate::output::err;
+use crate::render::table::count;
+use crate::render::text::indent_diff;
+
+/// A plan, and what it was made from.
+pub struct Planned {
+    pub desired: Desired,
+    pub plan: Plan,
+    pub live: Live,
+    pub keys: Keys,
+    /// `None`: the store does not exist yet.
+    pub store: Option<Arc<dyn Store>>,
+}
+
+/// Reads a spec. Its warnings go to stderr.
+pub fn load_spec(
+    global: &Global,
+    paths: &[PathBuf],
+    secrets: &dyn Secrets,
+) -> Result<Loaded, CliError> {
+    let loaded = spec::load(paths, secrets).map_err(|errors| {
+        let number = count(errors.error_count(), "error");
+        let mut details = String::new();
+        for diagnostic in &errors.diagnostics {
+            details.push_str(&diagnostic.render(true));
+            details.push('\n');
+        }
+        CliError::new("invalid-spec", format!("the spec has {number}"))
+            .details_first(details)
+            .problems(&errors.diagnostics)
+    })?;
+    if !global.quiet {
+        for warning in &loaded.warnings {
+            err(&warning.render(true));
+        }
+    }
+    Ok(loaded)
+}
+
+/// What there is of the cluster. A store that does not exist is an empty cluster.
+pub async fn live(
+    global: &Global,
+    store: Option<&Arc<dyn Store>>,
+    keys: &Keys,
+    desired: Option<&Desired>,
+) -> Result<Live, CliError> {
+    let Some(store) = store else {
+        return Ok(Live::default());
+    };
+    let gathered = observe::gather(store, keys, &AgentClients::default(), desired)
+        .await
+        .map_err(|e| match e {
+            observe::ObserveError::Store(e) => context::store_error(&e),
+        })?;
+    if !global.quiet {
+        for unseen in &gathered.unseen {
+            let warning = "warning:".yellow().bold().to_string();
+            err(&format!(
+                "{warning} host {} cannot be seen: {}\n",
+                unseen.host, unseen.why
+            ));
+        }
+    }
+    Ok(gathered.live)
+}
+
+/// Loads a spec, observes its cluster, and plans.
+pub async fn plan_spec(
+    global: &Global,
+    paths: &[PathBuf],
+    secrets: &(dyn Secrets + Sync),
+) -> Result<Planned, CliError> {
+    let loaded = load_spec(global, paths, secrets)?;
+    plan_desired(global, loaded.desired).await
+}
+
+/// Observes the cluster that `desired` is for, and plans.
+pub async fn plan_desired(global: &Global, desired: Desired) -> Result<Planned, CliError> {
+    let store = context::store_if_there(global).await?;
+    context::check_spec_cluster(global, store.as_ref(), &desired.cluster).await?;
+    let keys = Keys::new(&desired.cluster);
+    let live = live(global, store.as_ref(), &keys, Some(&desired)).await?;
+    let plan = make_plan(&desired, &live).map_err(|e| plan_errors(&desired.cluster, &e))?;
+    Ok(Planned {
+        desired,
+        plan,
+        live,
+        keys,
+        store,
+    })
+}
+
+/// Why there can be no plan, every reason.
+pub fn plan_errors(cluster: &str, errors: &[PlanError]) -> CliError {
+    let mut details = String::new();
+    for error in errors {
+        details.push_str(&format!(
+            "  {} {}: {}\n",
+            "✗".red().bold(),
+            error.object.bold(),
+            error.problem
+        ));
+        if let Some(diff) = &error.diff {
+            details.push_str(&indent_diff(diff, "      "));
+        }
+        if !error.help.is_empty() {
+            details.push_str(&format!("      {} {}\n", "hint:".cyan().bold(), error.help));
+        }
+    }
+    let number = count(errors.len(), "problem");
+    CliError::new(
+        "no-plan",
+        format!("cluster {cluster} cannot be brought to what the spec says: {number}"),
+    )
+    .details(details)
+    .problems(errors)
+}

@@ -1,0 +1,258 @@
+//! Watches a plan being carried out, and shows it.
+//!
+//! [`follow`] sees the plan to its end, or to the wish of the person who watches to leave it:
+//! the agents carry it out, so nothing here is needed for it to go on. [`show`] has the ways to
+//! show it: moving on a terminal, as lines, as JSON.
+
+pub mod show;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::StreamExt as _;
+use vtplan_agent::submit::{self, PlanUpdate, SubmitError};
+use vtplan_state::model::keys::Keys;
+use vtplan_state::model::{PlanStatus, StepProgress, StepState};
+use vtplan_state::store::Store;
+
+use crate::error::CliError;
+use crate::output;
+use show::Show;
+
+/// How watching a plan ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ending {
+    Done {
+        steps: usize,
+    },
+    Failed {
+        message: String,
+        /// The steps that failed.
+        steps: Vec<StepProgress>,
+    },
+    /// Somebody asked to stop it.
+    Stopped {
+        done: usize,
+        steps: usize,
+    },
+    /// It goes on without being watched.
+    Detached,
+}
+
+/// What a person who pressed Ctrl-C wants.
+enum Wish {
+    Detach,
+    Stop,
+    GoOn,
+}
+
+/// Follows plan `id` to its end.
+pub async fn follow(
+    store: &Arc<dyn Store>,
+    keys: &Keys,
+    id: &str,
+    show: &mut dyn Show,
+) -> Result<Ending, CliError> {
+    let mut updates = submit::attach(store, keys, id)
+        .await
+        .map_err(|e| submit_error(e, keys))?;
+    let mut look = tokio::time::interval(Duration::from_secs(3));
+    let mut seen = Seen::default();
+    loop {
+        tokio::select! {
+            update = updates.next() => match update {
+                Some(Ok(update)) => {
+                    if let Some(ending) = seen.take(update, show) {
+                        show.end();
+                        return Ok(ending);
+                    }
+                }
+                Some(Err(error)) => {
+                    show.end();
+                    return Err(submit_error(error, keys)
+                        .help("the agents go on with the plan; watch it with `vtplan apply --attach`"));
+                }
+                None => {
+                    show.end();
+                    return Err(CliError::new("watch-ended", format!("the watch of plan {id} ended"))
+                        .help("the agents go on with the plan; watch it with `vtplan apply --attach`"));
+                }
+            },
+            _ = look.tick() => {
+                // A store that does not answer at this moment is not news: the watch reconnects.
+                if seen.running == 0 && let Ok(hosts) = store.list(&format!("{}hosts/", keys.prefix())).await {
+                    let none = hosts.entries.is_empty();
+                    show.waiting(none.then_some("no agent is alive: the plan goes on when one is"));
+                }
+            }
+            () = interrupted() => {
+                show.pause(true);
+                let wish = wish().await;
+                show.pause(false);
+                match wish {
+                    Wish::GoOn => {}
+                    Wish::Detach => {
+                        show.end();
+                        return Ok(Ending::Detached);
+                    }
+                    Wish::Stop => match submit::request_stop(store, keys, id).await {
+                        // Over already: the next update says so.
+                        Ok(()) | Err(SubmitError::Over { .. }) => {}
+                        Err(error) => {
+                            show.end();
+                            return Err(submit_error(error, keys));
+                        }
+                    },
+                }
+            }
+        }
+    }
+}
+
+/// Ctrl-C, or SIGTERM from whoever started the process.
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let terminated = async {
+        match signal(SignalKind::terminate()) {
+            Ok(mut signal) => {
+                signal.recv().await;
+            }
+            Err(_) => std::future::pending().await,
+        }
+    };
+    tokio::select! {
+        // Without a handler the signal ends the process, which leaves the plan running too.
+        result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending().await },
+        () = terminated => {}
+    }
+}
+
+/// Asks what to do. Without a terminal, and for a second Ctrl-C: detach.
+async fn wish() -> Wish {
+    if !output::can_ask() {
+        return Wish::Detach;
+    }
+    loop {
+        let question = "\nThe plan is being carried out by the agents.\n  \
+            d  detach: it goes on; `vtplan apply --attach` shows it again\n  \
+            s  stop after the steps that run now\n  \
+            c  continue watching\n[d/s/c]: ";
+        let answer = tokio::task::spawn_blocking(move || output::ask(question));
+        let answer = tokio::select! {
+            answer = answer => answer.ok().flatten(),
+            () = interrupted() => None,
+        };
+        match answer.as_deref() {
+            None | Some("d" | "detach") => return Wish::Detach,
+            Some("s" | "stop") => return Wish::Stop,
+            Some("" | "c" | "continue") => return Wish::GoOn,
+            Some(_) => {}
+        }
+    }
+}
+
+/// What has been seen of a plan.
+#[derive(Default)]
+struct Seen {
+    steps: std::collections::BTreeMap<String, StepProgress>,
+    total: usize,
+    running: usize,
+}
+
+impl Seen {
+    fn take(&mut self, update: PlanUpdate, show: &mut dyn Show) -> Option<Ending> {
+        match update {
+            PlanUpdate::Picture(picture) => {
+                self.total = picture.plan.steps.len();
+                show.begin(&picture);
+                let mut steps: Vec<_> = picture.steps.into_values().collect();
+                steps.sort_by_key(|s| (s.ended_at.unwrap_or(u64::MAX), s.started_at));
+                for step in steps {
+                    self.step(step, show);
+                }
+                if picture.stop_requested {
+                    show.stopping();
+                }
+                self.status(picture.record.status)
+            }
+            PlanUpdate::Step(step) => {
+                self.step(step, show);
+                None
+            }
+            PlanUpdate::StopRequested => {
+                show.stopping();
+                None
+            }
+            PlanUpdate::Status(status) => self.status(status),
+        }
+    }
+
+    fn step(&mut self, step: StepProgress, show: &mut dyn Show) {
+        if self.steps.get(&step.step) == Some(&step) {
+            return;
+        }
+        show.step(&step);
+        self.steps.insert(step.step.clone(), step);
+        self.running = self.count(StepState::Running);
+    }
+
+    fn count(&self, state: StepState) -> usize {
+        self.steps.values().filter(|s| s.state == state).count()
+    }
+
+    fn status(&self, status: PlanStatus) -> Option<Ending> {
+        match status {
+            PlanStatus::Running => None,
+            PlanStatus::Done { .. } => Some(Ending::Done { steps: self.total }),
+            PlanStatus::Stopped { .. } => Some(Ending::Stopped {
+                done: self.count(StepState::Done),
+                steps: self.total,
+            }),
+            PlanStatus::Failed { message, .. } => Some(Ending::Failed {
+                message,
+                steps: self
+                    .steps
+                    .values()
+                    .filter(|s| s.state == StepState::Failed)
+                    .cloned()
+                    .collect(),
+            }),
+        }
+    }
+}
+
+/// What [`submit`] refuses, in the words of the command line.
+pub fn submit_error(error: SubmitError, keys: &Keys) -> CliError {
+    let cluster = keys.cluster_name();
+    let message = error.to_string();
+    // Messages that end with what to do say it after a semicolon.
+    let (what, todo) = match message.split_once("; ") {
+        Some((what, todo)) => (what.to_owned(), Some(todo.to_owned())),
+        None => (message.clone(), None),
+    };
+    let with_help = |code: &str| {
+        let new = CliError::new(code, what.clone());
+        match &todo {
+            Some(todo) => new.help(todo.clone()),
+            None => new,
+        }
+    };
+    match error {
+        SubmitError::Store(error) => crate::context::store_error(&error),
+        SubmitError::Observe(error) => {
+            CliError::new("observe", format!("cannot observe cluster {cluster}")).because(&error)
+        }
+        SubmitError::NoPlan(errors) => crate::planning::plan_errors(cluster, &errors),
+        SubmitError::AlreadyRunning { .. } => with_help("plan-running"),
+        SubmitError::OtherCluster { .. } => with_help("other-cluster"),
+        SubmitError::Stale { .. } => with_help("stale-plan"),
+        SubmitError::NoAgent { .. } => with_help("no-agent"),
+        SubmitError::Unplaced(_) => with_help("no-host"),
+        SubmitError::NoPassword(_) => with_help("no-password"),
+        SubmitError::DestructiveNotApproved(_) => with_help("destructive-not-approved"),
+        SubmitError::SpecTooLarge { .. } => with_help("spec-too-large"),
+        SubmitError::NoSuchPlan { .. } => with_help("no-such-plan"),
+        SubmitError::Over { .. } => with_help("plan-over"),
+        SubmitError::Unreadable { .. } => with_help("plan-unreadable"),
+    }
+}
