@@ -1,7 +1,6 @@
 //! From spec files to a plan: loading, observing, planning, and what can go wrong on the way.
 
 use std::path::PathBuf;
-use std::sync::Arc;
 
 use owo_colors::OwoColorize as _;
 use vtplan_agent::client::AgentClients;
@@ -11,8 +10,7 @@ use vtplan_planner::live::Live;
 use vtplan_planner::make_plan;
 use vtplan_planner::plan::{Plan, PlanError};
 use vtplan_planner::spec::{self, Loaded, Secrets};
-use vtplan_state::model::keys::Keys;
-use vtplan_state::store::Store;
+use vtplan_state::cluster::Cluster;
 
 use crate::args::Global;
 use crate::context;
@@ -26,9 +24,8 @@ pub struct Planned {
     pub desired: Desired,
     pub plan: Plan,
     pub live: Live,
-    pub keys: Keys,
     /// `None`: the store does not exist yet.
-    pub store: Option<Arc<dyn Store>>,
+    pub cluster: Option<Cluster>,
 }
 
 /// Reads a spec. Its warnings go to stderr.
@@ -59,14 +56,13 @@ pub fn load_spec(
 /// What there is of the cluster. A store that does not exist is an empty cluster.
 pub async fn live(
     global: &Global,
-    store: Option<&Arc<dyn Store>>,
-    keys: &Keys,
+    cluster: Option<&Cluster>,
     desired: Option<&Desired>,
 ) -> Result<Live, CliError> {
-    let Some(store) = store else {
+    let Some(cluster) = cluster else {
         return Ok(Live::default());
     };
-    let gathered = observe::gather(store, keys, &AgentClients::default(), desired)
+    let gathered = observe::gather(cluster, &AgentClients::default(), desired)
         .await
         .map_err(|e| match e {
             observe::ObserveError::Store(e) => context::store_error(&e),
@@ -97,15 +93,16 @@ pub async fn plan_spec(
 pub async fn plan_desired(global: &Global, desired: Desired) -> Result<Planned, CliError> {
     let store = context::store_if_there(global).await?;
     context::check_spec_cluster(global, store.as_ref(), &desired.cluster).await?;
-    let keys = Keys::new(&desired.cluster);
-    let live = live(global, store.as_ref(), &keys, Some(&desired)).await?;
+    let cluster = store
+        .map(|store| context::of(store, &desired.cluster))
+        .transpose()?;
+    let live = live(global, cluster.as_ref(), Some(&desired)).await?;
     let plan = make_plan(&desired, &live).map_err(|e| plan_errors(&desired.cluster, &e))?;
     Ok(Planned {
         desired,
         plan,
         live,
-        keys,
-        store,
+        cluster,
     })
 }
 

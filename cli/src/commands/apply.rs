@@ -65,9 +65,9 @@ pub async fn run(args: ApplyArgs, global: &Global) -> Outcome {
     if let Some(cluster) = existing(global, &desired.cluster).await?
         && let Some(active) = running(&cluster).await?
     {
-        let stored = submit::load(cluster.store(), cluster.keys(), &active.id)
+        let stored = submit::load(&cluster, &active.id)
             .await
-            .map_err(|e| submit_error(e, cluster.keys()))?;
+            .map_err(|e| submit_error(e, cluster.name()))?;
         if stored.plan.spec_digest != spec_digest {
             return Err(already_running(&active, cluster.name()));
         }
@@ -88,25 +88,18 @@ pub async fn run(args: ApplyArgs, global: &Global) -> Outcome {
     if let Some((path, file)) = &file {
         check_fresh(path, file, &planned)?;
     }
-    let Some(store) = planned.store.clone() else {
+    let Some(cluster) = planned.cluster.clone() else {
         if planned.plan.is_empty() {
             print_plan(&planned, json, global);
             return Ok(Exit::Done);
         }
         return Err(no_agent(&planned.desired.cluster));
     };
-    let cluster = context::of(store, &planned.desired.cluster)?;
     if planned.plan.is_empty() {
         print_plan(&planned, json, global);
-        submit::record_spec(
-            cluster.store(),
-            cluster.keys(),
-            &planned.desired,
-            &planned.plan,
-            &who(),
-        )
-        .await
-        .map_err(|e| submit_error(e, cluster.keys()))?;
+        submit::record_spec(&cluster, &planned.desired, &planned.plan, &who())
+            .await
+            .map_err(|e| submit_error(e, cluster.name()))?;
         return Ok(Exit::Done);
     }
     if planned.live.records.hosts.is_empty() {
@@ -142,9 +135,9 @@ pub async fn start(
         destructive,
     };
     let agents = AgentClients::default();
-    let handle = submit::submit(cluster.store(), cluster.keys(), &agents, approval)
+    let handle = submit::submit(cluster, &agents, approval)
         .await
-        .map_err(|e| submit_error(e, cluster.keys()))?;
+        .map_err(|e| submit_error(e, cluster.name()))?;
     if detach {
         if json {
             result(&handle.id, "detached", None);
@@ -188,7 +181,7 @@ async fn existing(global: &Global, name: &str) -> Result<Option<Cluster>, CliErr
 }
 
 async fn running(cluster: &Cluster) -> Result<Option<ActivePlan>, CliError> {
-    submit::active(cluster.store(), cluster.keys())
+    submit::active(cluster)
         .await
         .map_err(|e| context::store_error(&e))
 }
@@ -339,7 +332,7 @@ async fn attach_to_running(json: bool, global: &Global) -> Outcome {
 async fn carried_out(cluster: &Cluster, id: &str, json: bool, global: &Global) -> Outcome {
     let started = std::time::Instant::now();
     let mut show = progress::show::pick(json, global.quiet);
-    let ending = progress::follow(cluster.store(), cluster.keys(), id, show.as_mut()).await?;
+    let ending = progress::follow(cluster, id, show.as_mut()).await?;
     let name = cluster.name();
     match ending {
         Ending::Done { steps } => {

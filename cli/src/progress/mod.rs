@@ -6,14 +6,12 @@
 
 pub mod show;
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use futures::StreamExt as _;
 use vtplan_agent::submit::{self, PlanUpdate, SubmitError};
-use vtplan_state::model::keys::Keys;
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{PlanStatus, StepProgress, StepState};
-use vtplan_state::store::Store;
 
 use crate::error::CliError;
 use crate::output;
@@ -47,15 +45,10 @@ enum Wish {
 }
 
 /// Follows plan `id` to its end.
-pub async fn follow(
-    store: &Arc<dyn Store>,
-    keys: &Keys,
-    id: &str,
-    show: &mut dyn Show,
-) -> Result<Ending, CliError> {
-    let mut updates = submit::attach(store, keys, id)
+pub async fn follow(cluster: &Cluster, id: &str, show: &mut dyn Show) -> Result<Ending, CliError> {
+    let mut updates = submit::attach(cluster, id)
         .await
-        .map_err(|e| submit_error(e, keys))?;
+        .map_err(|e| submit_error(e, cluster.name()))?;
     let mut look = tokio::time::interval(Duration::from_secs(3));
     let mut seen = Seen::default();
     loop {
@@ -69,7 +62,7 @@ pub async fn follow(
                 }
                 Some(Err(error)) => {
                     show.end();
-                    return Err(submit_error(error, keys)
+                    return Err(submit_error(error, cluster.name())
                         .help("the agents go on with the plan; watch it with `vtplan apply --attach`"));
                 }
                 None => {
@@ -80,7 +73,7 @@ pub async fn follow(
             },
             _ = look.tick() => {
                 // A store that does not answer at this moment is not news: the watch reconnects.
-                if seen.running == 0 && let Ok(hosts) = store.list(&format!("{}hosts/", keys.prefix())).await {
+                if seen.running == 0 && let Ok(hosts) = cluster.store().list(&format!("{}hosts/", cluster.keys().prefix())).await {
                     let none = hosts.entries.is_empty();
                     show.waiting(none.then_some("no agent is alive: the plan goes on when one is"));
                 }
@@ -95,12 +88,12 @@ pub async fn follow(
                         show.end();
                         return Ok(Ending::Detached);
                     }
-                    Wish::Stop => match submit::request_stop(store, keys, id).await {
+                    Wish::Stop => match submit::request_stop(cluster, id).await {
                         // Over already: the next update says so.
                         Ok(()) | Err(SubmitError::Over { .. }) => {}
                         Err(error) => {
                             show.end();
-                            return Err(submit_error(error, keys));
+                            return Err(submit_error(error, cluster.name()));
                         }
                     },
                 }
@@ -222,8 +215,7 @@ impl Seen {
 }
 
 /// What [`submit`] refuses, in the words of the command line.
-pub fn submit_error(error: SubmitError, keys: &Keys) -> CliError {
-    let cluster = keys.cluster_name();
+pub fn submit_error(error: SubmitError, cluster: &str) -> CliError {
     let message = error.to_string();
     // Messages that end with what to do say it after a semicolon.
     let (what, todo) = match message.split_once("; ") {
