@@ -284,6 +284,11 @@ impl Problems {
         self.push(Severity::Error, code, None, message.into())
     }
 
+    /// Takes over another collection's problems.
+    pub fn append(&mut self, mut other: Problems) {
+        self.list.append(&mut other.list);
+    }
+
     pub fn has_errors(&self) -> bool {
         self.list.iter().any(|p| p.severity == Severity::Error)
     }

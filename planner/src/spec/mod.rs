@@ -6,13 +6,29 @@
 //! which is checked for sense (`check`) and, with the schema and VSchema files it names, becomes
 //! a [`Desired`]. Problems are collected on the way and reported all at once.
 
+mod check;
+mod decode;
 pub mod diag;
+pub mod files;
+pub mod model;
+mod read;
+mod resolve;
 pub mod secrets;
+mod shape;
 pub mod source;
+mod sql;
+pub mod tree;
+pub mod values;
+mod vschema;
 
 use std::path::PathBuf;
 
 use crate::desired::Desired;
+use diag::Problems;
+use files::Language;
+use model::Spec;
+use source::Sources;
+use tree::Node;
 
 pub use diag::{Diagnostic, Place, Related, Severity, SpecErrors};
 pub use secrets::{MissingSecret, NoSecrets, ProcessSecrets, Secrets};
@@ -37,10 +53,86 @@ pub struct Loaded {
 ///
 /// # Errors
 /// Every problem of every file.
-pub fn load(_paths: &[PathBuf], _secrets: &dyn Secrets) -> Result<Loaded, SpecErrors> {
-    Err(SpecErrors {
-        diagnostics: Vec::new(),
-    })
+pub fn load(paths: &[PathBuf], secrets: &dyn Secrets) -> Result<Loaded, SpecErrors> {
+    let mut sources = Sources::default();
+    let mut problems = Problems::default();
+    let outcome = load_into(paths, secrets, &mut sources, &mut problems);
+    let files = sources.iter().map(|f| f.path.clone()).collect();
+    let diagnostics = problems.resolve(&sources);
+    match outcome {
+        Some((desired, missing_secrets)) => Ok(Loaded {
+            digest: digest(&desired),
+            desired,
+            warnings: diagnostics,
+            files,
+            missing_secrets,
+        }),
+        None => Err(SpecErrors { diagnostics }),
+    }
+}
+
+/// `None`: errors were reported.
+fn load_into(
+    paths: &[PathBuf],
+    secrets: &dyn Secrets,
+    sources: &mut Sources,
+    problems: &mut Problems,
+) -> Option<(Desired, Vec<MissingSecret>)> {
+    let (spec, complete) = read_spec(paths, sources, problems);
+    // What a file that could not be read defines is not known, so nothing can be said of names
+    // that seem to be missing.
+    if !complete {
+        return None;
+    }
+    let keyspaces: Vec<_> = spec
+        .keyspaces
+        .iter()
+        .map(|k| resolve::keyspace(k, sources, problems))
+        .collect();
+    check::check(&spec, &keyspaces, problems);
+    if problems.has_errors() {
+        return None;
+    }
+    Some(resolve::desired(&spec, &keyspaces, sources, secrets))
+}
+
+/// The model of a spec; whether all its files could be read.
+fn read_spec(paths: &[PathBuf], sources: &mut Sources, problems: &mut Problems) -> (Spec, bool) {
+    let mut trees: Vec<Node> = Vec::new();
+    let spec_files = files::spec_files(paths, problems);
+    let mut complete = !problems.has_errors();
+    for (path, language) in spec_files {
+        let tree = files::read(&path, None, sources, problems)
+            .and_then(|file| read_tree(file, language, sources, problems));
+        match tree {
+            Some(tree) => trees.push(tree),
+            None => complete = false,
+        }
+    }
+    if complete {
+        shape::check::check_whole(&trees, problems);
+    }
+    let mut spec = Spec::default();
+    for tree in &trees {
+        decode::add_file(&mut spec, tree, problems);
+    }
+    (spec, complete)
+}
+
+/// Reads one text and checks it against the language.
+fn read_tree(
+    file: u32,
+    language: Language,
+    sources: &Sources,
+    problems: &mut Problems,
+) -> Option<Node> {
+    let source = sources.get(file);
+    let tree = match language {
+        Language::Yaml => read::yaml::read(file, source, problems)?,
+        Language::Kdl => read::kdl::read(file, source, problems)?,
+    };
+    shape::check::check_file(&tree, problems);
+    Some(tree)
 }
 
 /// SHA-256, hex, of the desired state's canonical JSON: maps are sorted, nothing is indented.

@@ -1,0 +1,187 @@
+//! Checks a tree against the language: unknown and missing fields, types, words, grammars.
+
+use super::{Field, SPEC, Shape, Struct};
+use crate::spec::diag::{Problems, closest};
+use crate::spec::source::Span;
+use crate::spec::tree::{Form, Node, Scalar, Value};
+
+/// Checks one file's tree. Required fields of the top level may be in another file: see
+/// [`check_whole`].
+pub fn check_file(root: &Node, problems: &mut Problems) {
+    match &root.value {
+        Value::Null => {}
+        Value::Map(_) => check_struct(root, &SPEC, root.span, "", problems),
+        _ => {
+            problems
+                .error(
+                    "wrong-type",
+                    root.span,
+                    format!("a spec is a mapping of sections, this is {}", root.what()),
+                )
+                .help("start with `vtplan: 1` and `cluster: NAME`");
+        }
+    }
+}
+
+/// Checks that all files of a spec together have what it must have.
+pub fn check_whole(roots: &[Node], problems: &mut Problems) {
+    let Some(first) = roots.first() else {
+        return;
+    };
+    for field in SPEC.fields.iter().filter(|f| f.required) {
+        if roots.iter().all(|root| root.get(field.name).is_none()) {
+            let at = Span::new(first.span.file, 0, 1);
+            problems
+                .error(
+                    "missing-field",
+                    at,
+                    format!("the spec has no `{}`", field.name),
+                )
+                .help(first_sentence(field));
+        }
+    }
+}
+
+/// Checks a node. `path` names it in messages, `at` is the place to point to when it is empty.
+fn check(node: &Node, shape: &'static Shape, at: Span, path: &str, problems: &mut Problems) {
+    match &node.value {
+        Value::Null => {
+            if !shape.may_be_null() {
+                problems
+                    .error("missing-value", at, format!("`{path}` is empty"))
+                    .help(format!("give {}", shape.what()));
+            }
+        }
+        Value::Scalar(scalar) => {
+            let kinds = shape.scalars();
+            let mut first = None;
+            for kind in &kinds {
+                match kind.check(scalar) {
+                    Ok(()) => return,
+                    Err(why) => {
+                        first.get_or_insert(why);
+                    }
+                }
+            }
+            let Some(why) = first else {
+                wrong_type(node, shape, path, problems);
+                return;
+            };
+            // Where a list could stand as well, say so: `shards: 80-`.
+            let help = why.help.or_else(|| {
+                let listed = shape.as_list()?.scalars();
+                let fits = listed.iter().any(|k| k.check(scalar).is_ok());
+                fits.then(|| format!("write a list: `[{}]`", scalar.text))
+            });
+            problems
+                .error(why.code, node.span, why.message)
+                .maybe_help(help);
+        }
+        Value::Seq(items) => match shape.as_list() {
+            Some(item_shape) => {
+                for (i, item) in items.iter().enumerate() {
+                    let path = format!("{path}[{i}]");
+                    check(item, item_shape, item.span, &path, problems);
+                }
+            }
+            None => wrong_type(node, shape, path, problems),
+        },
+        Value::Map(entries) => {
+            if let Some((key_kind, value_shape)) = shape.as_map() {
+                for entry in entries {
+                    let key = Scalar {
+                        text: entry.key.value.clone(),
+                        form: Form::Text,
+                    };
+                    if let Err(why) = key_kind.check(&key) {
+                        problems
+                            .error(why.code, entry.key.span, why.message)
+                            .maybe_help(why.help);
+                    }
+                    let path = format!("{path}.{}", *entry.key);
+                    check(&entry.value, value_shape, entry.key.span, &path, problems);
+                }
+            } else if let Some(fields) = shape.as_struct() {
+                check_struct(node, fields, at, path, problems);
+            } else {
+                wrong_type(node, shape, path, problems);
+            }
+        }
+    }
+}
+
+fn wrong_type(node: &Node, shape: &Shape, path: &str, problems: &mut Problems) {
+    let expected = shape.what();
+    let found = node.what();
+    problems.error(
+        "wrong-type",
+        node.span,
+        format!("`{path}` is {expected}, not {found}"),
+    );
+}
+
+/// The path of the top level is empty.
+fn check_struct(
+    node: &Node,
+    fields: &'static Struct,
+    at: Span,
+    path: &str,
+    problems: &mut Problems,
+) {
+    for entry in node.entries() {
+        let name = entry.key.as_str();
+        let Some(field) = fields.field(name) else {
+            let names = fields.fields.iter().map(|f| f.name);
+            unknown_field(name, entry.key.span, fields.what, names, problems);
+            continue;
+        };
+        let path = match path {
+            "" => name.to_owned(),
+            path => format!("{path}.{name}"),
+        };
+        check(&entry.value, &field.shape, entry.key.span, &path, problems);
+    }
+    if path.is_empty() {
+        return;
+    }
+    for field in fields.fields {
+        if field.required && node.get(field.name).is_none() {
+            problems
+                .error(
+                    "missing-field",
+                    at,
+                    format!("`{path}` has no `{}`", field.name),
+                )
+                .help(first_sentence(field));
+        }
+    }
+}
+
+fn first_sentence(field: &Field) -> String {
+    let sentence = field.doc.split(". ").next().unwrap_or(field.doc);
+    format!("`{}`: {}", field.name, sentence.trim_end_matches('.'))
+}
+
+/// Reports a field that does not exist, with the one that may be meant.
+pub fn unknown_field<'a>(
+    name: &str,
+    span: Span,
+    what: &str,
+    known: impl IntoIterator<Item = &'a str> + Clone,
+    problems: &mut Problems,
+) {
+    let help = match closest(name, known.clone()) {
+        Some(best) => format!("did you mean `{best}`?"),
+        None => {
+            let all: Vec<_> = known.into_iter().collect();
+            format!("the fields are `{}`", all.join("`, `"))
+        }
+    };
+    problems
+        .error(
+            "unknown-field",
+            span,
+            format!("`{name}` is not a field of {what}"),
+        )
+        .help(help);
+}
