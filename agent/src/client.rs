@@ -128,10 +128,9 @@ impl AgentClient {
 
     pub async fn describe(&self) -> Result<v1::DescribeResponse, CallError> {
         let limit = self.clients.timeouts.observe;
-        self.call(limit, async |mut stub: Stub<Channel>| {
-            stub.describe(request(v1::DescribeRequest {}, limit)).await
-        })
-        .await
+        let ask = request(v1::DescribeRequest {}, limit);
+        self.call(limit, |mut stub| async move { stub.describe(ask).await })
+            .await
     }
 
     /// What the agent sees of its tablets. `tables`: with the definitions and statistics of the
@@ -141,14 +140,13 @@ impl AgentClient {
         tables: bool,
     ) -> Result<BTreeMap<TabletAlias, ObservedTablet>, CallError> {
         let limit = self.clients.timeouts.observe;
+        let ask = v1::ObserveRequest {
+            tables,
+            aliases: Vec::new(),
+        };
+        let ask = request(ask, limit);
         let answer = self
-            .call(limit, async |mut stub: Stub<Channel>| {
-                let ask = v1::ObserveRequest {
-                    tables,
-                    aliases: Vec::new(),
-                };
-                stub.observe(request(ask, limit)).await
-            })
+            .call(limit, |mut stub| async move { stub.observe(ask).await })
             .await?;
         let parse = |(alias, json): (String, String)| {
             let alias = alias
@@ -169,15 +167,16 @@ impl AgentClient {
         statements: Vec<String>,
     ) -> Result<BTreeMap<String, Canonical>, CallError> {
         let limit = self.clients.timeouts.canonicalize;
-        let asked = statements.clone();
+        let ask = v1::CanonicalizeRequest {
+            alias: alias.to_string(),
+            statements: statements.clone(),
+        };
+        let ask = request(ask, limit);
         let answer = self
-            .call(limit, async |mut stub: Stub<Channel>| {
-                let ask = v1::CanonicalizeRequest {
-                    alias: alias.to_string(),
-                    statements: asked.clone(),
-                };
-                stub.canonicalize(request(ask, limit)).await
-            })
+            .call(
+                limit,
+                |mut stub| async move { stub.canonicalize(ask).await },
+            )
             .await?;
         if answer.tables.len() != statements.len() {
             let why = format!(
@@ -210,16 +209,15 @@ impl AgentClient {
         foreign_key_checks: bool,
     ) -> Result<u64, CallError> {
         let limit = self.clients.timeouts.execute;
+        let ask = v1::ExecuteSqlRequest {
+            alias: alias.to_string(),
+            term,
+            statements,
+            foreign_key_checks,
+        };
+        let ask = request(ask, limit);
         let answer = self
-            .call(limit, async |mut stub: Stub<Channel>| {
-                let ask = v1::ExecuteSqlRequest {
-                    alias: alias.to_string(),
-                    term,
-                    statements: statements.clone(),
-                    foreign_key_checks,
-                };
-                stub.execute_sql(request(ask, limit)).await
-            })
+            .call(limit, |mut stub| async move { stub.execute_sql(ask).await })
             .await?;
         Ok(answer.affected_rows)
     }
@@ -234,16 +232,18 @@ impl AgentClient {
         hold: Duration,
     ) -> Result<String, CallError> {
         let limit = self.clients.timeouts.observe;
+        let ask = v1::SetReadOnlyRequest {
+            alias: alias.to_string(),
+            term,
+            read_only,
+            hold_ms: hold.as_millis().try_into().unwrap_or(u64::MAX),
+        };
+        let ask = request(ask, limit);
         let answer = self
-            .call(limit, async |mut stub: Stub<Channel>| {
-                let ask = v1::SetReadOnlyRequest {
-                    alias: alias.to_string(),
-                    term,
-                    read_only,
-                    hold_ms: hold.as_millis().try_into().unwrap_or(u64::MAX),
-                };
-                stub.set_read_only(request(ask, limit)).await
-            })
+            .call(
+                limit,
+                |mut stub| async move { stub.set_read_only(ask).await },
+            )
             .await?;
         Ok(answer.position)
     }
@@ -256,14 +256,15 @@ impl AgentClient {
         wait: Duration,
     ) -> Result<bool, CallError> {
         let limit = wait + self.clients.timeouts.observe;
+        let ask = v1::WaitForPositionRequest {
+            alias: alias.to_string(),
+            position: position.to_owned(),
+            timeout_ms: wait.as_millis().try_into().unwrap_or(u64::MAX),
+        };
+        let ask = request(ask, limit);
         let answer = self
-            .call(limit, async |mut stub: Stub<Channel>| {
-                let ask = v1::WaitForPositionRequest {
-                    alias: alias.to_string(),
-                    position: position.to_owned(),
-                    timeout_ms: wait.as_millis().try_into().unwrap_or(u64::MAX),
-                };
-                stub.wait_for_position(request(ask, limit)).await
+            .call(limit, |mut stub| async move {
+                stub.wait_for_position(ask).await
             })
             .await?;
         Ok(answer.reached)
@@ -279,11 +280,14 @@ impl AgentClient {
 
     /// One call with a limit of its own beside the deadline that is sent along, because a machine
     /// that vanished answers nothing at all.
-    async fn call<T>(
+    async fn call<T, F>(
         &self,
         limit: Duration,
-        ask: impl AsyncFn(Stub<Channel>) -> Result<tonic::Response<T>, Status>,
-    ) -> Result<T, CallError> {
+        ask: impl FnOnce(Stub<Channel>) -> F,
+    ) -> Result<T, CallError>
+    where
+        F: Future<Output = Result<tonic::Response<T>, Status>>,
+    {
         let channel = self.channel().await.map_err(|kind| self.error(kind))?;
         let stub = Stub::new(channel)
             .max_decoding_message_size(MAX_ANSWER)

@@ -6,11 +6,13 @@
 //! - [`mysqld`]: servers as processes.
 //! - [`flavor`]: what differs between MariaDB and MySQL.
 //! - [`service`]: the gRPC service; its messages are in [`proto`], [`client`] calls it.
+//! - [`conductor`]: carries out approved plans, in one agent at a time.
 //! - [`observe`]: the live state, from records and agents; [`submit`]: approved plans in the store.
 
 pub mod address;
 pub mod client;
 pub mod cluster;
+pub mod conductor;
 pub mod config;
 pub mod credentials;
 pub mod disk;

@@ -96,14 +96,12 @@ impl Observer {
         desired: Option<&Desired>,
     ) -> Result<Gathered, ObserveError> {
         let records = cluster.load_records().await?;
-        let answers: Vec<_> = stream::iter(records.hosts.values().cloned())
-            .map(|host| async move {
-                let answer = self.agents.of(&host).observe(true).await;
-                (host, answer)
-            })
-            .buffered(CONCURRENT)
-            .collect()
-            .await;
+        let hosts: Vec<HostRecord> = records.hosts.values().cloned().collect();
+        let asked: Vec<_> = hosts
+            .into_iter()
+            .map(|host| self.observe_host(host))
+            .collect();
+        let answers = stream::iter(asked).buffered(CONCURRENT).collect().await;
         let mut gathered = merge(records, answers);
         if let Some(desired) = desired {
             gathered.live.observed.canonical = self.canonicalize(&gathered.live, desired).await;
@@ -116,33 +114,32 @@ impl Observer {
         live: &Live,
         desired: &Desired,
     ) -> BTreeMap<KeyspaceName, BTreeMap<String, Canonical>> {
-        let wanted = desired.keyspaces.iter().filter(|(name, keyspace)| {
-            !keyspace.tables.is_empty() && live.records.keyspaces.contains_key(*name)
-        });
-        stream::iter(wanted)
-            .map(|(name, keyspace)| async move {
-                let statements = keyspace
-                    .tables
-                    .values()
-                    .map(|table| table.statement.clone())
-                    .collect();
-                let canonical = self.canonicalize_keyspace(live, name, statements).await;
-                canonical.map(|canonical| (name.clone(), canonical))
-            })
-            .buffered(CONCURRENT)
-            .filter_map(std::future::ready)
-            .collect()
-            .await
+        let mut asked = Vec::new();
+        for (name, keyspace) in &desired.keyspaces {
+            if keyspace.tables.is_empty() || !live.records.keyspaces.contains_key(name) {
+                continue;
+            }
+            let tables = keyspace.tables.values();
+            let statements = tables.map(|table| table.statement.clone()).collect();
+            asked.push(self.canonicalize_keyspace(live, name.clone(), statements));
+        }
+        let answers: Vec<_> = stream::iter(asked).buffered(CONCURRENT).collect().await;
+        answers.into_iter().flatten().collect()
+    }
+
+    async fn observe_host(&self, host: HostRecord) -> (HostRecord, Answer) {
+        let answer = self.agents.of(&host).observe(true).await;
+        (host, answer)
     }
 
     /// Asks the best of the keyspace's servers, and others when it does not answer.
     async fn canonicalize_keyspace(
         &self,
         live: &Live,
-        keyspace: &KeyspaceName,
+        keyspace: KeyspaceName,
         statements: Vec<String>,
-    ) -> Option<BTreeMap<String, Canonical>> {
-        for (tablet, server) in judges(live, keyspace).into_iter().take(3) {
+    ) -> Option<(KeyspaceName, BTreeMap<String, Canonical>)> {
+        for (tablet, server) in judges(live, &keyspace).into_iter().take(3) {
             let key = CanonicalKey {
                 keyspace: keyspace.clone(),
                 mysql: server.flavor == FlavorKind::MySql,
@@ -150,7 +147,7 @@ impl Observer {
                 statements: statements.clone(),
             };
             if let Some(known) = self.known().get(&key) {
-                return Some(known.clone());
+                return Some((keyspace, known.clone()));
             }
             let Some(host) = live.records.hosts.get(&tablet.host) else {
                 continue;
@@ -165,7 +162,7 @@ impl Observer {
                     {
                         self.known().insert(key, canonical.clone());
                     }
-                    return Some(canonical);
+                    return Some((keyspace, canonical));
                 }
                 Err(error) => {
                     tracing::warn!(%keyspace, tablet = %tablet.alias, %error, "cannot compare tables");

@@ -95,9 +95,9 @@ fn parse(text: &str) -> Result<HashMap<String, Failpoint>, String> {
             None if action == "pause" => What::Pause,
             Some(("sleep", ms)) => {
                 let ms = ms.parse().ok();
-                What::Sleep(Duration::from_millis(
-                    ms.ok_or_else(|| format!("in `{item}` milliseconds are to follow `sleep:`"))?,
-                ))
+                What::Sleep(Duration::from_millis(ms.ok_or_else(|| {
+                    format!("in `{item}` milliseconds are to follow `sleep:`")
+                })?))
             }
             _ => return Err(format!("`{action}` is not kill, pause or sleep:MS")),
         };

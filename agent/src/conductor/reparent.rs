@@ -73,7 +73,8 @@ async fn resume(to: Fenced<'_>, old: &Target, record: &ShardRecord) {
         .store()
         .get(&keys.shard(&record.keyspace, &record.shard))
         .await;
-    let same = matches!(now, Ok(Some(entry)) if entry.json().is_ok_and(|r: ShardRecord| r == *record));
+    let same =
+        matches!(now, Ok(Some(entry)) if entry.json().is_ok_and(|r: ShardRecord| r == *record));
     // A transaction without ops: only asks whether this conductor has the lock.
     if same && to.txn(unchanged, "the shard is gone").await.is_ok() {
         let _ = to.world.set_read_only(old, false, Duration::ZERO).await;
@@ -118,19 +119,11 @@ fn check_candidate(
 
 /// Gives the moment from which on the old primary certainly takes no writes, and the new one has
 /// all there are.
-async fn stop_and_catch_up(
-    to: Fenced<'_>,
-    old: &Target,
-    new: &Target,
-) -> Result<Instant, Outcome> {
+async fn stop_and_catch_up(to: Fenced<'_>, old: &Target, new: &Target) -> Result<Instant, Outcome> {
     let mut position = to.world.set_read_only(old, true, HOLD).await?;
     to.world.failpoint("conductor.reparent-read-only").await;
     for _ in 0..3 {
-        if !to
-            .world
-            .wait_for_position(new, &position, CATCH_UP)
-            .await?
-        {
+        if !to.world.wait_for_position(new, &position, CATCH_UP).await? {
             return Err(Outcome::Retry(format!(
                 "{} did not catch up within {} s",
                 new.alias,

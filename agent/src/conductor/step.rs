@@ -416,11 +416,7 @@ async fn execute(
 }
 
 /// Where to call a tablet.
-pub(super) fn target(
-    seen: &Gathered,
-    alias: &TabletAlias,
-    term: u64,
-) -> Result<Target, Outcome> {
+pub(super) fn target(seen: &Gathered, alias: &TabletAlias, term: u64) -> Result<Target, Outcome> {
     let records = &seen.live.records;
     let Some(tablet) = records.tablets.get(alias) else {
         return Err(Outcome::Retry(format!("tablet {alias} is gone")));

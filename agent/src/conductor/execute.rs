@@ -1,0 +1,610 @@
+//! Carries out an approved plan: look, plan again, start what is ready, repeat.
+//!
+//! Nothing is concluded from what was done. What is left is what planning gives for the cluster as
+//! it is seen now; what may be done is what the approved plan holds. So a conductor that takes over
+//! in the middle goes on as if it had been there from the start. Everything in here may be dropped
+//! at any moment: nothing runs beside it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use futures::stream::FuturesUnordered;
+use futures::{FutureExt, StreamExt};
+use tokio::time::Instant;
+use vtplan_planner::make_plan;
+use vtplan_planner::plan::{Plan, PlanError, Risk, Step, StepId};
+use vtplan_state::model::{PlanStatus, StepProgress, StepState};
+
+use super::Settings;
+use super::journal::Journal;
+use super::step::{self, Outcome};
+use super::trouble::Trouble;
+use super::wait;
+use super::write::{Fenced, WriteError};
+use crate::observe::Gathered;
+use crate::submit::StoredPlan;
+
+/// How an execution ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Ended {
+    /// The plan is over, with this status in its record.
+    Over(PlanStatus),
+    /// Another conductor has the lock.
+    Superseded,
+}
+
+/// The lock was lost.
+struct Superseded;
+
+impl From<WriteError> for Result<(), Superseded> {
+    /// Progress that is not written now is written later: only a lost lock counts.
+    fn from(error: WriteError) -> Self {
+        match error {
+            WriteError::Superseded => Err(Superseded),
+            WriteError::Changed(why) => {
+                tracing::warn!(why, "progress is not written");
+                Ok(())
+            }
+            WriteError::Store(error) => {
+                tracing::warn!(%error, "progress is not written");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Carries out `plan` until it is over or the lock is lost.
+pub async fn execute(to: Fenced<'_>, plan: &StoredPlan, settings: &Settings) -> Ended {
+    let mut execution = Execution::new(to, plan, settings);
+    match execution.run().await {
+        Ok(status) => Ended::Over(status),
+        Err(Superseded) => Ended::Superseded,
+    }
+}
+
+struct Execution<'a> {
+    to: Fenced<'a>,
+    journal: Journal<'a>,
+    plan: &'a StoredPlan,
+    settings: &'a Settings,
+    approved: BTreeMap<&'a str, &'a Step>,
+    /// Started and not seen to be done.
+    running: BTreeMap<StepId, Running>,
+    acting: FuturesUnordered<BoxFuture<'a, (StepId, Outcome)>>,
+    trouble: Trouble,
+    /// What ends the plan as failed.
+    failures: Vec<String>,
+    stopped_at: Option<Instant>,
+    /// When something last moved.
+    moved_at: Instant,
+    left: BTreeSet<StepId>,
+}
+
+struct Running {
+    step: Step,
+    progress: StepProgress,
+    state: State,
+    /// How often it was tried in vain since it last acted.
+    tries: u32,
+    /// How often a server refused it.
+    refusals: u32,
+    down_since: Option<Instant>,
+    /// Messages that it has had: the same one again is no movement.
+    said: BTreeSet<String>,
+    /// Whether `progress` is not written yet.
+    unwritten: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum State {
+    Acting,
+    /// Acted then; what it causes is to be seen.
+    Waiting(Instant),
+    /// To be tried again then.
+    Again(Instant),
+    /// A server refused it too often.
+    GaveUp,
+}
+
+impl<'a> Execution<'a> {
+    fn new(to: Fenced<'a>, plan: &'a StoredPlan, settings: &'a Settings) -> Self {
+        Self {
+            to,
+            journal: Journal { to, plan },
+            plan,
+            settings,
+            approved: plan.plan.steps.iter().map(|s| (s.id.as_str(), s)).collect(),
+            running: BTreeMap::new(),
+            acting: FuturesUnordered::new(),
+            trouble: Trouble::default(),
+            failures: Vec::new(),
+            stopped_at: None,
+            moved_at: Instant::now(),
+            left: BTreeSet::new(),
+        }
+    }
+
+    async fn run(&mut self) -> Result<PlanStatus, Superseded> {
+        self.adopt().await;
+        loop {
+            let round_at = Instant::now();
+            if let Some(status) = self.round().await? {
+                self.close(&status).await?;
+                return match self.journal.end(status.clone()).await {
+                    Ok(()) => Ok(status),
+                    Err(_) => Err(Superseded),
+                };
+            }
+            self.rest(round_at).await?;
+        }
+    }
+
+    /// Takes over the steps that another conductor had running.
+    async fn adopt(&mut self) {
+        let written = loop {
+            match self.journal.load().await {
+                Ok(written) => break written,
+                Err(error) => tracing::warn!(%error, "the plan's progress cannot be read"),
+            }
+            tokio::time::sleep(self.settings.poll).await;
+        };
+        for progress in written {
+            let Some(step) = self.approved.get(progress.step.as_str()) else {
+                continue;
+            };
+            if progress.state == StepState::Running {
+                let state = State::Again(Instant::now());
+                let running = Running::new((*step).clone(), progress, state);
+                self.running.insert(step.id.clone(), running);
+            }
+        }
+    }
+
+    /// Looks, plans, settles what is done and starts what is ready. `Some`: the plan is to end so.
+    async fn round(&mut self) -> Result<Option<PlanStatus>, Superseded> {
+        let seen = match self.to.world.gather(&self.plan.desired).await {
+            Ok(seen) => Arc::new(seen),
+            Err(error) => {
+                tracing::warn!(%error, "the cluster cannot be seen");
+                return Ok(None);
+            }
+        };
+        self.read_control().await;
+        let remaining = make_plan(&self.plan.desired, &seen.live);
+        match &remaining {
+            Ok(remaining) => {
+                self.note_trouble(remaining, &seen);
+                self.settle(remaining, &seen).await?;
+            }
+            Err(errors) => {
+                let text = cannot_plan(errors);
+                self.trouble
+                    .found(text, is_partial(&self.plan.plan, &seen), self.settings);
+            }
+        }
+        self.failures.extend(self.trouble.verdict(self.settings));
+        if let Ok(remaining) = &remaining {
+            self.check_waits(&seen);
+            self.check_stall(remaining);
+            if self.failures.is_empty() && self.stopped_at.is_none() && !self.trouble.is_there() {
+                self.start_ready(remaining, &seen);
+            }
+            self.repeat(remaining, &seen);
+        }
+        self.write_messages().await?;
+        Ok(self.status(remaining.as_ref().ok()))
+    }
+
+    async fn read_control(&mut self) {
+        if self.stopped_at.is_some() {
+            return;
+        }
+        let cluster = self.to.world.cluster();
+        let key = cluster.keys().plan_control(&self.plan.record.id);
+        // There is one thing to ask for: to stop. An error: next time.
+        if let Ok(Some(_)) = cluster.store().get(&key).await {
+            tracing::info!(plan = %self.plan.record.id, "asked to stop");
+            self.stopped_at = Some(Instant::now());
+        }
+    }
+
+    /// Whether the approved plan holds a step, doing exactly the same.
+    fn is_approved(&self, step: &Step) -> bool {
+        let same = |approved: &&Step| approved.action == step.action;
+        let risk_approved = step.risk < Risk::Destructive || self.plan.record.destructive_approved;
+        risk_approved && self.approved.get(step.id.as_str()).is_some_and(same)
+    }
+
+    /// Steps that are needed and that nobody approved.
+    fn note_trouble(&mut self, remaining: &Plan, seen: &Gathered) {
+        let foreign: Vec<&Step> = remaining
+            .steps
+            .iter()
+            .filter(|step| !self.is_approved(step))
+            .collect();
+        if foreign.is_empty() {
+            self.trouble.gone();
+            return;
+        }
+        let text = not_approved(&foreign);
+        self.trouble
+            .found(text, is_partial(&self.plan.plan, seen), self.settings);
+    }
+
+    /// Writes down what is done.
+    async fn settle(&mut self, remaining: &Plan, seen: &Gathered) -> Result<(), Superseded> {
+        let left: BTreeSet<StepId> = remaining.steps.iter().map(|s| s.id.clone()).collect();
+        let done: Vec<StepId> = self
+            .running
+            .iter()
+            .filter(|(id, running)| {
+                running.state != State::Acting
+                    && !left.contains(*id)
+                    && wait::is_settled(&running.step.action, seen)
+            })
+            .map(|(id, _)| id.clone())
+            .collect();
+        for id in done {
+            let running = &self.running[&id];
+            let progress = StepProgress {
+                state: StepState::Done,
+                message: String::new(),
+                ended_at: Some(self.to.world.now()),
+                ..running.progress.clone()
+            };
+            match self.journal.finished(&running.step, &progress).await {
+                Ok(()) => {
+                    tracing::info!(step = %id, "done");
+                    self.running.remove(&id);
+                    self.moved_at = Instant::now();
+                }
+                // Kept, and written in the next round.
+                Err(error) => Result::from(error)?,
+            }
+        }
+        if left != self.left {
+            self.left = left;
+            self.moved_at = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Looks at what steps wait for, and gives up those that wait in vain.
+    fn check_waits(&mut self, seen: &Gathered) {
+        for (id, running) in &mut self.running {
+            if !self.left.contains(id) {
+                if !wait::is_settled(&running.step.action, seen) {
+                    running.say(wait::waits_for(&running.step.action, seen).message);
+                }
+                continue;
+            }
+            match running.state {
+                State::Acting | State::Again(_) => continue,
+                State::GaveUp => {
+                    self.failures.push(failed(id, &running.progress.message));
+                    continue;
+                }
+                State::Waiting(_) => {}
+            }
+            let waiting = wait::waits_for(&running.step.action, seen);
+            if waiting.down {
+                let since = *running.down_since.get_or_insert_with(Instant::now);
+                if since.elapsed() >= self.settings.down_patience {
+                    self.failures.push(failed(id, &waiting.message));
+                }
+            } else if !seen.unseen.is_empty() || waiting.message == "the server runs" {
+                running.down_since = None;
+            }
+            if running.say(waiting.message) {
+                self.moved_at = Instant::now();
+            }
+        }
+    }
+
+    /// Gives up when nothing has moved for too long.
+    fn check_stall(&mut self, remaining: &Plan) {
+        let since = self.moved_at.elapsed();
+        if since < self.settings.stall || !self.acting.is_empty() || remaining.is_empty() {
+            return;
+        }
+        let waits: Vec<String> = self
+            .running
+            .iter()
+            .map(|(id, running)| format!("step {id}: {}", running.progress.message))
+            .collect();
+        let waits = if waits.is_empty() {
+            "no step can be started".to_owned()
+        } else {
+            waits.join("; ")
+        };
+        self.failures.push(format!(
+            "nothing has moved for {} s: {waits}. When the cause is gone, run `vtplan apply` again; what is done stays done",
+            since.as_secs()
+        ));
+    }
+
+    fn start_ready(&mut self, remaining: &Plan, seen: &Arc<Gathered>) {
+        for step in &remaining.steps {
+            if self.acting.len() >= self.settings.parallel {
+                return;
+            }
+            if self.running.contains_key(&step.id) || !self.is_ready(step) {
+                continue;
+            }
+            let progress = StepProgress {
+                step: step.id.clone(),
+                state: StepState::Running,
+                message: String::new(),
+                started_at: self.to.world.now(),
+                ended_at: None,
+                attempt: 0,
+            };
+            let running = Running::new(step.clone(), progress, State::Acting);
+            self.running.insert(step.id.clone(), running);
+            self.start(&step.id, seen);
+        }
+    }
+
+    /// Whether all that a step must come after is done, in the approved plan's eyes too.
+    fn is_ready(&self, step: &Step) -> bool {
+        let approved = self.approved.get(step.id.as_str());
+        let before = approved.into_iter().flat_map(|s| &s.after);
+        step.after
+            .iter()
+            .chain(before)
+            .all(|id| !self.left.contains(id) && !self.running.contains_key(id))
+    }
+
+    /// Tries again what failed or was taken over, and what acted long ago with nothing to be seen.
+    fn repeat(&mut self, remaining: &Plan, seen: &Arc<Gathered>) {
+        let may_start =
+            self.failures.is_empty() && self.stopped_at.is_none() && !self.trouble.is_there();
+        for step in &remaining.steps {
+            if self.acting.len() >= self.settings.parallel {
+                return;
+            }
+            let Some(running) = self.running.get(&step.id) else {
+                continue;
+            };
+            let due = match running.state {
+                State::Acting | State::GaveUp => false,
+                State::Again(at) => may_start && Instant::now() >= at,
+                State::Waiting(since) => may_start && since.elapsed() >= self.settings.act_again,
+            };
+            if due && self.is_approved(step) && self.is_ready(step) {
+                self.start(&step.id, seen);
+            }
+        }
+    }
+
+    fn start(&mut self, id: &StepId, seen: &Arc<Gathered>) {
+        let Some(running) = self.running.get_mut(id) else {
+            return;
+        };
+        if !matches!(running.state, State::Waiting(_)) {
+            running.progress.attempt += 1;
+        }
+        running.state = State::Acting;
+        running.unwritten = false;
+        let (id, step) = (id.clone(), running.step.clone());
+        let (progress, seen) = (running.progress.clone(), seen.clone());
+        let (journal, to) = (self.journal, self.to);
+        self.acting.push(
+            async move {
+                let outcome = match journal.progress(&[progress]).await {
+                    Ok(()) => step::act(to, step, seen).await,
+                    Err(error) => error.into(),
+                };
+                (id, outcome)
+            }
+            .boxed(),
+        );
+    }
+
+    /// Waits until a step has acted or it is time to look again.
+    async fn rest(&mut self, round_at: Instant) -> Result<(), Superseded> {
+        // A large cluster takes long to look at: it is not looked at all the time.
+        let took = round_at.elapsed();
+        let least = self.settings.least_pause.max(took);
+        let poll = self.settings.poll.max(took);
+        let until = Instant::now() + poll;
+        if self.acting.is_empty() {
+            tokio::time::sleep_until(until).await;
+            return Ok(());
+        }
+        let next = tokio::time::timeout_at(until, self.acting.next()).await;
+        if let Ok(Some((id, outcome))) = next {
+            self.ended(&id, outcome)?;
+            tokio::time::sleep(least).await;
+        }
+        while let Some(Some((id, outcome))) = self.acting.next().now_or_never() {
+            self.ended(&id, outcome)?;
+        }
+        Ok(())
+    }
+
+    fn ended(&mut self, id: &StepId, outcome: Outcome) -> Result<(), Superseded> {
+        let Some(running) = self.running.get_mut(id) else {
+            return Ok(());
+        };
+        let now = Instant::now();
+        match outcome {
+            Outcome::Superseded => return Err(Superseded),
+            Outcome::Acted => {
+                running.state = State::Waiting(now);
+                running.tries = 0;
+            }
+            Outcome::Retry(why) => {
+                tracing::debug!(step = %id, why, "to be tried again");
+                running.state = State::Again(now + self.settings.backoff(running.tries));
+                running.tries += 1;
+                if running.say(why) {
+                    self.moved_at = now;
+                }
+            }
+            Outcome::Refused(why) => {
+                running.refusals += 1;
+                running.say(why);
+                running.state = if running.refusals >= self.settings.refusals {
+                    State::GaveUp
+                } else {
+                    State::Again(now + self.settings.backoff(running.refusals))
+                };
+            }
+            Outcome::Impossible(why) => {
+                running.state = State::GaveUp;
+                running.say(why);
+            }
+        }
+        Ok(())
+    }
+
+    async fn write_messages(&mut self) -> Result<(), Superseded> {
+        let changed: Vec<StepProgress> = self
+            .running
+            .values()
+            .filter(|running| running.unwritten && running.state != State::Acting)
+            .map(|running| running.progress.clone())
+            .collect();
+        if changed.is_empty() {
+            return Ok(());
+        }
+        match self.journal.progress(&changed).await {
+            Ok(()) => {
+                for progress in changed {
+                    if let Some(running) = self.running.get_mut(&progress.step) {
+                        running.unwritten = false;
+                    }
+                }
+                Ok(())
+            }
+            Err(error) => error.into(),
+        }
+    }
+
+    /// Whether the plan is over.
+    fn status(&self, remaining: Option<&Plan>) -> Option<PlanStatus> {
+        let at = self.to.world.now();
+        if !self.failures.is_empty() {
+            // Calls that are under way are waited for: they have an end of their own.
+            return self.acting.is_empty().then(|| PlanStatus::Failed {
+                at,
+                message: self.failures.join("; "),
+            });
+        }
+        let all_done = remaining.is_some_and(Plan::is_empty) && self.running.is_empty();
+        if all_done {
+            return Some(PlanStatus::Done { at });
+        }
+        let stopped_at = self.stopped_at?;
+        let waiting = self
+            .running
+            .values()
+            .any(|running| matches!(running.state, State::Acting | State::Waiting(_)));
+        let patient = stopped_at.elapsed() < self.settings.stop_patience;
+        let over = self.acting.is_empty() && !(waiting && patient);
+        over.then_some(PlanStatus::Stopped { at })
+    }
+
+    /// Writes down how the steps that are still running ended: with the plan.
+    async fn close(&mut self, status: &PlanStatus) -> Result<(), Superseded> {
+        let now = self.to.world.now();
+        let ended: Vec<StepProgress> = self
+            .running
+            .values()
+            .map(|running| StepProgress {
+                state: StepState::Failed,
+                message: match status {
+                    PlanStatus::Stopped { .. } => {
+                        format!("stopped, not done: {}", running.progress.message)
+                    }
+                    _ => running.progress.message.clone(),
+                },
+                ended_at: Some(now),
+                ..running.progress.clone()
+            })
+            .collect();
+        match self.journal.progress(&ended).await {
+            Ok(()) => Ok(()),
+            Err(error) => error.into(),
+        }
+    }
+}
+
+impl Running {
+    fn new(step: Step, progress: StepProgress, state: State) -> Self {
+        Self {
+            step,
+            progress,
+            state,
+            tries: 0,
+            refusals: 0,
+            down_since: None,
+            said: BTreeSet::new(),
+            unwritten: false,
+        }
+    }
+
+    /// Takes a message; whether it was never said before.
+    fn say(&mut self, message: String) -> bool {
+        if self.progress.message == message {
+            return false;
+        }
+        self.progress.message.clone_from(&message);
+        self.unwritten = true;
+        self.said.insert(message)
+    }
+}
+
+/// Whether the cluster is seen only in part: a host that the plan counts on is away.
+fn is_partial(plan: &Plan, seen: &Gathered) -> bool {
+    use vtplan_planner::plan::Action;
+    let hosts = &seen.live.records.hosts;
+    let away = |step: &Step| match &step.action {
+        Action::CreateTablet {
+            host: Some(host), ..
+        } => !hosts.contains_key(host),
+        _ => false,
+    };
+    !seen.unseen.is_empty() || plan.steps.iter().any(away)
+}
+
+fn failed(id: &StepId, why: &str) -> String {
+    format!(
+        "step {id} failed: {why}. Correct that and run `vtplan apply` again; what is done stays done"
+    )
+}
+
+fn not_approved(steps: &[&Step]) -> String {
+    const SHOWN: usize = 5;
+    let mut ids: Vec<&str> = steps.iter().take(SHOWN).map(|s| s.id.as_str()).collect();
+    let more = format!("{} more", steps.len().saturating_sub(SHOWN));
+    if steps.len() > SHOWN {
+        ids.push(&more);
+    }
+    format!(
+        "the cluster has changed since the plan was made, and it would now need what nobody approved: {}. Review it with `vtplan plan` and run `vtplan apply` again",
+        ids.join(", ")
+    )
+}
+
+fn cannot_plan(errors: &[PlanError]) -> String {
+    let errors: Vec<String> = errors
+        .iter()
+        .map(|error| format!("{error} ({})", error.help))
+        .collect();
+    format!(
+        "the cluster has changed since the plan was made, and it cannot go on: {}",
+        errors.join("; ")
+    )
+}
+
+/// Time between tries.
+impl Settings {
+    fn backoff(&self, tries: u32) -> Duration {
+        let factor = 2u32.saturating_pow(tries.min(6));
+        (self.poll * factor).min(self.longest_backoff)
+    }
+}
