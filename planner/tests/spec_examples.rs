@@ -21,3 +21,13 @@ fn the_examples_have_neither_errors_nor_warnings() {
         assert_eq!(load(name).warnings, [], "{name}");
     }
 }
+
+#[test]
+fn both_spellings_of_an_example_mean_the_same() {
+    for name in ["commerce", "sharded", "three-hosts"] {
+        let (yaml, kdl) = (load(&format!("{name}.yaml")), load(&format!("{name}.kdl")));
+        assert_eq!(yaml.desired, kdl.desired, "{name}");
+        assert_eq!(yaml.digest, kdl.digest, "{name}");
+        assert_eq!(kdl.warnings, [], "{name}");
+    }
+}
