@@ -1,11 +1,107 @@
 //! One pass for each concern; together they make a plan.
+//!
+//! They run in a fixed order: which shards there are, which tablets each keeps, gets and loses, which
+//! uid, host and port the new ones have; then the steps. What a pass decides follows from what the
+//! spec says and what is there, and comes out the same when part of the plan is done already: each
+//! pass says how.
 
-use crate::desired::Desired;
+mod cells;
+mod definitions;
+pub mod digest;
+mod draft;
+mod estimates;
+mod foreign_keys;
+mod gates;
+mod keyspaces;
+mod placement;
+mod previous;
+mod primaries;
+mod removal;
+mod sequences;
+mod shards;
+mod tables;
+mod tablets;
+mod uids;
+mod users;
+mod view;
+mod vschema;
+
+use std::collections::BTreeMap;
+
+use crate::desired::{ChangePolicy, Desired};
 use crate::live::Live;
-use crate::plan::{Plan, PlanError};
+use crate::plan::{Note, PLAN_FORMAT, Plan, PlanError, Step};
 
 /// The ordered plan that leads from `live` to `desired`. A pure function: equal inputs give
-/// byte-equal plans. All problems are reported at once.
-pub fn make_plan(_desired: &Desired, _live: &Live) -> Result<Plan, Vec<PlanError>> {
-    Err(Vec::new())
+/// byte-equal plans. All problems are reported at once, sorted.
+pub fn make_plan(desired: &Desired, live: &Live) -> Result<Plan, Vec<PlanError>> {
+    plan(desired, live, false)
+}
+
+/// The plan that deletes everything of a cluster, data included: `vtplan destroy`. As with
+/// [`make_plan`], making it again after some steps gives the steps that are left. Tablets that
+/// cannot be seen are deleted too; their hosts' agents clear up when they come back.
+pub fn make_destroy_plan(cluster: &str, live: &Live) -> Result<Plan, Vec<PlanError>> {
+    plan(&nothing(cluster), live, true)
+}
+
+/// The steps and notes of [`make_plan`] alone, without the digests, which cost more than the rest
+/// when the state is large.
+pub fn make_steps(
+    desired: &Desired,
+    live: &Live,
+) -> Result<(Vec<Step>, Vec<Note>), Vec<PlanError>> {
+    steps(desired, live, false)
+}
+
+fn plan(desired: &Desired, live: &Live, destroy: bool) -> Result<Plan, Vec<PlanError>> {
+    let (steps, notes) = steps(desired, live, destroy)?;
+    Ok(Plan {
+        format: PLAN_FORMAT,
+        cluster: desired.cluster.clone(),
+        spec_digest: digest::spec_digest(desired),
+        base_revision: live.records.revision,
+        live_digest: digest::live_digest(live),
+        steps,
+        notes,
+    })
+}
+
+fn nothing(cluster: &str) -> Desired {
+    Desired {
+        cluster: cluster.to_owned(),
+        cells: Vec::new(),
+        keyspaces: BTreeMap::new(),
+        changes: ChangePolicy::default(),
+        backups: None,
+        gates: BTreeMap::new(),
+        users: BTreeMap::new(),
+    }
+}
+
+fn steps(
+    desired: &Desired,
+    live: &Live,
+    destroy: bool,
+) -> Result<(Vec<Step>, Vec<Note>), Vec<PlanError>> {
+    let view = view::View::new(desired, live);
+    let previous = previous::Previous::new(&view);
+    let mut draft = draft::Draft::default();
+
+    cells::create(&view, &mut draft);
+    keyspaces::create(&view, &mut draft);
+    let mut shards = shards::create(&view, &mut draft);
+    tablets::match_places(&view, &mut draft, &mut shards);
+    uids::choose(&view, &mut draft, &mut shards);
+    placement::choose(&view, &mut draft, &mut shards);
+    tablets::steps(&view, &mut draft, &shards);
+    keyspaces::set_durability(&view, &mut draft, &shards);
+    let has_primary = primaries::steps(&view, &mut draft, &shards);
+    tables::steps(&view, &mut draft, &previous, &shards, &has_primary);
+    sequences::steps(&view, &mut draft, &shards, &has_primary);
+    vschema::steps(&view, &mut draft, &shards);
+    gates::steps(&view, &mut draft);
+    users::steps(&view, &mut draft);
+    removal::steps(&view, &mut draft, &previous, &shards, destroy);
+    draft.finish()
 }

@@ -1,0 +1,264 @@
+//! What goes: tablets that shards have too many of, and keyspaces that the spec has left out, with
+//! their tablets and shards. A keyspace goes when it is seen to hold no table, or when the spec that
+//! was applied before said `on_remove: drop`; else it stays, and a note says so. Nothing goes because
+//! it was not seen.
+//!
+//! Every deletion of a tablet waits for all tablets that the plan creates. So capacity is never
+//! lowered before it is raised, and no place that becomes free changes where another tablet goes.
+
+use std::collections::{BTreeSet, HashMap};
+
+use vtplan_state::model::{CellName, KeyspaceName, ShardRecord, TabletAlias, TabletRecord};
+
+use super::draft::{Draft, Order, Phase, rank};
+use super::previous::Previous;
+use super::tablets::ShardWork;
+use super::view::{Health, Tables, View};
+use super::{cells, primaries};
+use crate::desired::OnRemove;
+use crate::ids;
+use crate::plan::{Action, Risk, StepId};
+
+/// Dependencies between new and old tablets that one plan may have.
+const MOST_DEPENDENCIES: usize = 4_000_000;
+
+pub(crate) fn steps(
+    view: &View,
+    draft: &mut Draft,
+    previous: &Previous,
+    shards: &[ShardWork],
+    destroy: bool,
+) {
+    let mut deletions = Deletions {
+        creations: draft.tablet_creations(),
+        deleted: Vec::new(),
+    };
+    for work in shards {
+        surplus(draft, &mut deletions, work);
+    }
+    for keyspace in view.removed_keyspaces() {
+        if destroy || may_go(view, draft, previous, keyspace) {
+            remove_keyspace(view, draft, &mut deletions, keyspace, destroy);
+        }
+    }
+    if deletions.creations.len() * deletions.deleted.len() > MOST_DEPENDENCIES {
+        draft.error(
+            "too-much-at-once",
+            &view.desired.cluster,
+            format!(
+                "the plan would create {} tablets and delete {}",
+                deletions.creations.len(),
+                deletions.deleted.len()
+            ),
+            "change the spec in two steps: first what comes, then what goes",
+        );
+    }
+    remove_cells(view, draft, &deletions, shards);
+}
+
+struct Deletions<'a> {
+    /// All steps that create a tablet.
+    creations: Vec<StepId>,
+    deleted: Vec<&'a TabletAlias>,
+}
+
+impl<'a> Deletions<'a> {
+    fn tablet(
+        &mut self,
+        draft: &mut Draft,
+        order: Order,
+        tablet: &'a TabletRecord,
+        risk: Risk,
+        reason: String,
+        mut after: Vec<StepId>,
+    ) {
+        self.deleted.push(&tablet.alias);
+        if self.creations.len() * self.deleted.len() <= MOST_DEPENDENCIES {
+            after.extend(self.creations.iter().cloned());
+        }
+        draft.step(
+            order,
+            Action::DeleteTablet {
+                alias: tablet.alias.clone(),
+                keyspace: tablet.keyspace.clone(),
+                shard: tablet.shard.clone(),
+                host: tablet.host.clone(),
+            },
+            risk,
+            reason,
+            after,
+        );
+    }
+}
+
+fn surplus<'a>(draft: &mut Draft, deletions: &mut Deletions<'a>, work: &ShardWork<'a>) {
+    for tablet in &work.delete {
+        let mut after = primaries::reparent_id(work);
+        after.push(ids::init_primary(work.keyspace, work.shard));
+        after.push(ids::set_durability(work.keyspace));
+        let uid = tablet.alias.uid as usize;
+        deletions.tablet(
+            draft,
+            work.order(Phase::Remove, rank::DELETE_TABLET, uid),
+            tablet,
+            // The shard's data is on the tablets that stay.
+            Risk::Disruptive,
+            format!(
+                "the spec has no place for this {} of {} in {}",
+                tablet.tablet_type,
+                work.name(),
+                tablet.alias.cell
+            ),
+            after,
+        );
+    }
+}
+
+/// Whether a keyspace that the spec has left out may be deleted; a note where not.
+fn may_go(view: &View, draft: &mut Draft, previous: &Previous, keyspace: &KeyspaceName) -> bool {
+    for shard in view.live.records.shards_of(keyspace) {
+        for tablet in view.tablets_of(keyspace, &shard.shard) {
+            if view.health(tablet, Some(shard)) == Health::Unseen {
+                draft.note(
+                    keyspace.as_str(),
+                    format!(
+                        "the spec no longer has this keyspace; it is kept, for its tablet {} on \
+                         {} cannot be seen",
+                        tablet.alias, tablet.host
+                    ),
+                );
+                return false;
+            }
+        }
+    }
+    if previous.keyspace(keyspace) == OnRemove::Drop {
+        return true;
+    }
+    let mut tables: BTreeSet<&str> = BTreeSet::new();
+    let mut unknown = false;
+    for shard in view.live.records.shards_of(keyspace) {
+        if view.holds_nothing(keyspace, shard) {
+            continue;
+        }
+        match view.tables(Some(shard)) {
+            Tables::Known(there) => tables.extend(there.keys().map(|name| name.as_str())),
+            Tables::Fresh | Tables::Unknown => unknown = true,
+        }
+    }
+    if tables.is_empty() && !unknown {
+        return true;
+    }
+    let holds = if unknown {
+        "and what it holds cannot be seen".to_owned()
+    } else {
+        let some: Vec<&str> = tables.iter().copied().take(5).collect();
+        let more = if tables.len() > 5 { ", ..." } else { "" };
+        format!("and it holds tables ({}{more})", some.join(", "))
+    };
+    draft.note(
+        keyspace.as_str(),
+        format!(
+            "the spec no longer has this keyspace, {holds}: it is kept. To drop it, put it back \
+             with `on_remove: drop`, apply, and take it out again"
+        ),
+    );
+    false
+}
+
+fn remove_keyspace<'a>(
+    view: &View<'a>,
+    draft: &mut Draft,
+    deletions: &mut Deletions<'a>,
+    keyspace: &'a KeyspaceName,
+    destroy: bool,
+) {
+    let keyspace_index = view.keyspace_index(keyspace);
+    let why = if destroy {
+        "the cluster is destroyed".to_owned()
+    } else {
+        format!("the spec no longer has the keyspace {keyspace}")
+    };
+    let mut shards = Vec::new();
+    for (shard, index) in view.live.records.shards_of(keyspace).zip(1..) {
+        let at = |rank, minor| Order::new(Phase::Remove, rank, minor).at(keyspace_index, index);
+        let tablets = remove_tablets(view, draft, deletions, shard, &why, at);
+        shards.push(ids::delete_shard(keyspace, &shard.shard));
+        draft.step(
+            at(rank::DELETE_SHARD, 0),
+            Action::DeleteShard {
+                keyspace: keyspace.clone(),
+                shard: shard.shard.clone(),
+            },
+            // Its data went with its tablets.
+            Risk::Safe,
+            why.clone(),
+            tablets,
+        );
+    }
+    draft.step(
+        Order::new(Phase::Remove, 0, 0).at(keyspace_index, u32::MAX),
+        Action::DeleteKeyspace {
+            keyspace: keyspace.clone(),
+        },
+        Risk::Safe,
+        why,
+        shards,
+    );
+}
+
+/// The primary goes last: while it is there, it can be seen what the shard holds.
+fn remove_tablets<'a>(
+    view: &View<'a>,
+    draft: &mut Draft,
+    deletions: &mut Deletions<'a>,
+    shard: &'a ShardRecord,
+    why: &str,
+    at: impl Fn(u8, usize) -> Order,
+) -> Vec<StepId> {
+    let tablets = view.tablets_of(&shard.keyspace, &shard.shard);
+    let risk = if view.holds_nothing(&shard.keyspace, shard) {
+        Risk::Safe
+    } else {
+        Risk::Destructive
+    };
+    let is_primary = |t: &TabletRecord| shard.primary.as_ref() == Some(&t.alias);
+    let all: Vec<StepId> = tablets
+        .iter()
+        .map(|t| ids::delete_tablet(&t.alias))
+        .collect();
+    for (tablet, own) in tablets.iter().zip(&all) {
+        let (rank, after) = if is_primary(tablet) {
+            let others = all.iter().filter(|id| *id != own);
+            (rank::DELETE_PRIMARY, others.cloned().collect())
+        } else {
+            (rank::DELETE_TABLET, Vec::new())
+        };
+        let order = at(rank, tablet.alias.uid as usize);
+        deletions.tablet(draft, order, tablet, risk, why.to_owned(), after);
+    }
+    all
+}
+
+fn remove_cells(view: &View, draft: &mut Draft, deletions: &Deletions, shards: &[ShardWork]) {
+    let records = &view.live.records;
+    if records
+        .cells
+        .keys()
+        .all(|cell| view.desired.cells.contains(cell))
+    {
+        return;
+    }
+    let deleted: BTreeSet<&TabletAlias> = deletions.deleted.iter().copied().collect();
+    let there = records.tablets.keys().filter(|a| !deleted.contains(a));
+    let new = shards.iter().flat_map(|work| &work.create);
+    let staying: BTreeSet<&CellName> = there
+        .map(|alias| &alias.cell)
+        .chain(new.map(|tablet| tablet.cell))
+        .collect();
+    let mut leaving: HashMap<&CellName, Vec<StepId>> = HashMap::new();
+    for alias in deleted {
+        let steps = leaving.entry(&alias.cell).or_default();
+        steps.push(ids::delete_tablet(alias));
+    }
+    cells::delete(view, draft, &staying, &leaving);
+}
