@@ -13,6 +13,7 @@ mod error;
 mod local;
 mod logging;
 mod output;
+mod picture;
 mod plan_file;
 mod planning;
 mod progress;

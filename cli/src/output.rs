@@ -22,6 +22,37 @@ pub fn out(text: &str) {
     );
 }
 
+/// Writes to stdout, a terminal, what moves its cursor. Colours are taken out as from [`out`].
+pub fn raw(text: &str) {
+    let text = match anstream::AutoStream::choice(&std::io::stdout()) {
+        // Colours are escape sequences that end with `m`.
+        anstream::ColorChoice::Never => without_colors(text),
+        _ => text.to_owned(),
+    };
+    let mut stdout = std::io::stdout().lock();
+    ended(
+        stdout
+            .write_all(text.as_bytes())
+            .and_then(|()| stdout.flush()),
+    );
+}
+
+fn without_colors(text: &str) -> String {
+    let mut plain = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find("\x1b[") {
+        plain.push_str(&rest[..at]);
+        let end = rest[at + 2..].find(|c: char| c.is_ascii_alphabetic());
+        let after = end.map_or(rest.len(), |end| at + 2 + end + 1);
+        if !rest[at..after].ends_with('m') {
+            plain.push_str(&rest[at..after]);
+        }
+        rest = &rest[after..];
+    }
+    plain.push_str(rest);
+    plain
+}
+
 /// Writes to stderr.
 pub fn err(text: &str) {
     let mut stderr = anstream::stderr().lock();

@@ -1,13 +1,28 @@
 //! `vtplan up`: an agent and a gate in the background, for development and single machines.
 
+use std::net::TcpListener;
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use clap::Args;
-use vtplan_state::model::{CellName, HostName};
+use nix::sys::signal::Signal;
+use owo_colors::OwoColorize as _;
+use vtplan_planner::desired::Desired;
+use vtplan_planner::spec::NoSecrets;
+use vtplan_state::cluster::Cluster;
+use vtplan_state::model::{CellName, GateName, GateRecord, HostName, HostRecord};
+use vtplan_state::store::{Entry, Store};
 
 use super::Outcome;
 use crate::args::{ByteSize, Format, Global};
-use crate::error::CliError;
+use crate::context;
+use crate::error::{CliError, Exit};
+use crate::local::home::Home;
+use crate::local::service::{self, Kind, Service, Started};
+use crate::output::{host_name, out};
+use crate::planning;
+use crate::render::when;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -60,6 +75,337 @@ pub struct UpArgs {
     pub format: Format,
 }
 
-pub async fn run(_args: UpArgs, _global: &Global) -> Outcome {
-    Err(CliError::new("unfinished", "`up` is not there yet"))
+pub async fn run(args: UpArgs, global: &Global) -> Outcome {
+    let home = Home::of(&global.state);
+    home.prepare()?;
+    let _lock = service::lock(&home)?;
+    let desired = match args.specs.as_slice() {
+        [] => None,
+        // Passwords are of no use here.
+        specs => Some(planning::load_spec(global, specs, &NoSecrets)?.desired),
+    };
+    let store = context::create_store(global).await?;
+    let name = cluster_name(global, &store, desired.as_ref(), &home).await?;
+    let cluster = context::of(store, &name)?;
+    let up = Up {
+        home: &home,
+        args: &args,
+        global,
+        cluster: &cluster,
+        desired: desired.as_ref(),
+    };
+    let (agent, agent_started) = up.agent().await?;
+    let (gate, gate_started) = up.gate(&agent).await?;
+    let host = HostName::new(agent.name.clone());
+    let host = host.map_err(|e| CliError::from_error("bad-name", &e))?;
+    let gate_name = GateName::new(gate.name.clone());
+    let gate_name = gate_name.map_err(|e| CliError::from_error("bad-name", &e))?;
+    let records = cluster
+        .load_records()
+        .await
+        .map_err(|e| context::store_error(&e))?;
+    let host = records.hosts.get(&host);
+    let gate_record = records.gates.get(&gate_name);
+    if args.format == Format::Json {
+        let document = serde_json::json!({
+            "format": 1,
+            "cluster": name,
+            "agent": { "pid": agent.process.pid, "started": agent_started, "log": agent.log, "host": host },
+            "gate": { "pid": gate.process.pid, "started": gate_started, "log": gate.log, "gate": gate_record },
+        });
+        out(&format!("{document:#}\n"));
+        return Ok(Exit::Done);
+    }
+    if global.quiet {
+        return Ok(Exit::Done);
+    }
+    let state = |started| if started { "started" } else { "runs already" };
+    let mut text = format!("Cluster {} is up.\n", name.bold());
+    text.push_str(&format!(
+        "  agent  {:<13} {} in {}, {}\n",
+        state(agent_started),
+        agent.name,
+        agent.cell,
+        host.map_or("", |h| &h.agent_url)
+    ));
+    let address = gate_record.map_or("", |g| g.mysql_address.as_str());
+    text.push_str(&format!(
+        "  gate   {:<13} MySQL at {address}, {}\n",
+        state(gate_started),
+        gate_record.map_or("", |g| &g.http_url)
+    ));
+    text.push_str(&format!("  logs   {}\n", home.logs().display()));
+    if records.spec.is_none() {
+        let spec = match args.specs.first() {
+            Some(path) => path.display().to_string(),
+            None => "SPEC".to_owned(),
+        };
+        text.push_str(&format!(
+            "\n{} `vtplan apply {spec}`\n",
+            "Next:".cyan().bold()
+        ));
+    }
+    out(&text);
+    Ok(Exit::Done)
+}
+
+/// The spec's, `--cluster`, the store's only one, or the one that ran here before.
+async fn cluster_name(
+    global: &Global,
+    store: &Arc<dyn Store>,
+    desired: Option<&Desired>,
+    home: &Home,
+) -> Result<String, CliError> {
+    if let Some(desired) = desired {
+        context::check_spec_cluster(global, Some(store), &desired.cluster).await?;
+        return Ok(desired.cluster.clone());
+    }
+    if let Some(name) = &global.cluster {
+        return Ok(name.clone());
+    }
+    if let [one] = context::cluster_names(store).await?.as_slice() {
+        return Ok(one.clone());
+    }
+    match Service::recorded(home, Kind::Agent) {
+        Some(agent) => Ok(agent.cluster),
+        None => Err(
+            CliError::new("which-cluster", "the new cluster has no name").help(
+                "give its spec, as in `vtplan up shop.yaml`, or a name with `--cluster NAME`",
+            ),
+        ),
+    }
+}
+
+/// How long a process may take to be ready. It is not a measure of anything: a slow machine
+/// gets what it needs, a process that dies is noticed at once.
+const PATIENCE: Duration = Duration::from_secs(90);
+
+struct Up<'a> {
+    home: &'a Home,
+    args: &'a UpArgs,
+    global: &'a Global,
+    cluster: &'a Cluster,
+    desired: Option<&'a Desired>,
+}
+
+impl Up<'_> {
+    /// The agent, and whether it was started now.
+    async fn agent(&self) -> Result<(Service, bool), CliError> {
+        if let Some(running) = self.running(Kind::Agent)? {
+            return Ok((running, false));
+        }
+        let args = self.args;
+        // What an earlier `up` was told stays: under another name or in another folder the
+        // tablets that are here would not be found again.
+        let before =
+            Service::recorded(self.home, Kind::Agent).filter(|s| s.cluster == self.cluster.name());
+        let before = before.as_ref();
+        let name = match (&args.name, before) {
+            (Some(name), _) => name.to_string(),
+            (None, Some(before)) => before.name.clone(),
+            (None, None) => host_name(),
+        };
+        let cell = match (&args.cell, before, self.first_cell()) {
+            (Some(cell), _, _) => cell.to_string(),
+            (None, Some(before), _) => before.cell.clone(),
+            (None, None, Some(cell)) => cell,
+            (None, None, None) => "zone1".to_owned(),
+        };
+        let data_dir = args
+            .data_dir
+            .clone()
+            .or_else(|| before.and_then(|b| b.data_dir.clone()))
+            .unwrap_or_else(|| self.home.data_dir());
+        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
+        let mysqld = args
+            .mysqld
+            .clone()
+            .or_else(|| before.and_then(|b| b.mysqld.clone()));
+        free(args.agent_port, "--agent-port")?;
+        let mut command = self.command(Kind::Agent, &name, &cell);
+        command.extend([
+            format!("--listen=127.0.0.1:{}", args.agent_port),
+            "--advertise=127.0.0.1".to_owned(),
+            format!("--data-dir={}", data_dir.display()),
+            format!("--tablet-port={}", args.tablet_port),
+            format!("--capacity={}", args.capacity),
+        ]);
+        if let Some(mysqld) = &mysqld {
+            command.push(format!("--mysqld={}", mysqld.display()));
+        }
+        if let Some(size) = args.buffer_pool {
+            command.push(format!("--buffer-pool={}", size.0));
+        }
+        let host = HostName::new(&name).map_err(|e| {
+            CliError::from_error("bad-name", &e).help("name this host with `--name NAME`")
+        })?;
+        let since = when::now();
+        let started = service::start(self.home, Kind::Agent, &command)?;
+        let service = Service {
+            kind: Kind::Agent,
+            process: started.process.clone(),
+            cluster: self.cluster.name().to_owned(),
+            cell,
+            name,
+            data_dir: Some(data_dir),
+            mysqld,
+            log: started.log.clone(),
+        };
+        service.write(self.home)?;
+        let key = self.cluster.keys().host(&host);
+        self.ready(Kind::Agent, started, &key, async |entry| {
+            let record: HostRecord = entry.json().ok()?;
+            (record.started_at >= since).then_some(())
+        })
+        .await?;
+        Ok((service, true))
+    }
+
+    /// The gate, and whether it was started now.
+    async fn gate(&self, agent: &Service) -> Result<(Service, bool), CliError> {
+        if let Some(running) = self.running(Kind::Gate)? {
+            return Ok((running, false));
+        }
+        let args = self.args;
+        let cell = agent.cell.clone();
+        let of_spec = || {
+            let gates = &self.desired?.gates;
+            let gates = gates.iter().find(|(name, _)| name.as_str() == cell)?;
+            Some(gates.1.mysql_port)
+        };
+        let port = args.mysql_port.or_else(of_spec).unwrap_or(15306);
+        free(port, "--mysql-port")?;
+        free(args.http_port, "--http-port")?;
+        let name = format!("{}-{port}", agent.name);
+        let mut command = self.command(Kind::Gate, &name, &cell);
+        command.extend([
+            format!("--mysql-port={port}"),
+            format!("--http-port={}", args.http_port),
+        ]);
+        let gate = GateName::new(&name).map_err(|e| CliError::from_error("bad-name", &e))?;
+        let since = when::now();
+        let started = service::start(self.home, Kind::Gate, &command)?;
+        let service = Service {
+            kind: Kind::Gate,
+            process: started.process.clone(),
+            cluster: self.cluster.name().to_owned(),
+            cell,
+            name,
+            data_dir: None,
+            mysqld: None,
+            log: started.log.clone(),
+        };
+        service.write(self.home)?;
+        let key = self.cluster.keys().gate(&gate);
+        self.ready(Kind::Gate, started, &key, async |entry| {
+            let record: GateRecord = entry.json().ok()?;
+            if record.started_at < since {
+                return None;
+            }
+            let listens = tokio::net::TcpStream::connect(("127.0.0.1", port)).await;
+            listens.is_ok().then_some(())
+        })
+        .await?;
+        Ok((service, true))
+    }
+
+    /// The process that runs already; an error if it is another cluster's.
+    fn running(&self, kind: Kind) -> Result<Option<Service>, CliError> {
+        let Some(running) = Service::running(self.home, kind) else {
+            return Ok(None);
+        };
+        if running.cluster != self.cluster.name() {
+            return Err(CliError::new(
+                "other-cluster",
+                format!(
+                    "the {} that runs here (process {}) is of cluster `{}`, not of `{}`",
+                    kind.name(),
+                    running.process.pid,
+                    running.cluster,
+                    self.cluster.name()
+                ),
+            )
+            .help("stop that cluster with `vtplan down`, or use another folder"));
+        }
+        Ok(Some(running))
+    }
+
+    fn first_cell(&self) -> Option<String> {
+        Some(self.desired?.cells.first()?.to_string())
+    }
+
+    fn command(&self, kind: Kind, name: &str, cell: &str) -> Vec<String> {
+        let mut command = vec![
+            kind.name().to_owned(),
+            format!("--state={}", self.global.state),
+            format!("--cluster={}", self.cluster.name()),
+            format!("--name={name}"),
+            format!("--cell={cell}"),
+            "--no-color".to_owned(),
+        ];
+        for _ in 0..self.global.verbose {
+            command.push("-v".to_owned());
+        }
+        command
+    }
+
+    /// Waits until the process has registered under `key` to the liking of `check`.
+    async fn ready(
+        &self,
+        kind: Kind,
+        mut started: Started,
+        key: &str,
+        check: impl AsyncFn(Entry) -> Option<()>,
+    ) -> Result<(), CliError> {
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let entry = self.cluster.store().get(key).await;
+            if let Some(entry) = entry.map_err(|e| context::store_error(&e))?
+                && check(entry).await.is_some()
+            {
+                return Ok(());
+            }
+            let ended = started.ended();
+            let what = match &ended {
+                Some(how) => format!("the {} ended at its start ({how})", kind.name()),
+                None if Instant::now() >= end => {
+                    started.process.signal(Signal::SIGTERM);
+                    format!(
+                        "the {} was not ready within {} s and was stopped",
+                        kind.name(),
+                        PATIENCE.as_secs()
+                    )
+                }
+                None => {
+                    tokio::time::sleep(Duration::from_millis(30)).await;
+                    continue;
+                }
+            };
+            let lines = started.last_lines(15);
+            let error = CliError::new("not-started", what);
+            let error = if lines.is_empty() {
+                error
+            } else {
+                error.details(format!("its log ends with:\n{}", indented(&lines)))
+            };
+            return Err(error.help(format!("the whole log is `{}`", started.log.display())));
+        }
+    }
+}
+
+fn indented(lines: &str) -> String {
+    lines.lines().map(|l| format!("    {l}\n")).collect()
+}
+
+/// Refuses a port that something else listens on.
+fn free(port: u16, flag: &str) -> Result<(), CliError> {
+    match TcpListener::bind(("127.0.0.1", port)) {
+        Ok(_) => Ok(()),
+        Err(e) => Err(CliError::new(
+            "port-taken",
+            format!("port {port} on 127.0.0.1 cannot be used"),
+        )
+        .because(&e)
+        .help(format!("choose another one with `{flag} PORT`"))),
+    }
 }

@@ -44,6 +44,9 @@ pub struct Service {
     /// An agent's data folder, absolute.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub data_dir: Option<PathBuf>,
+    /// An agent's MySQL server, if one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mysqld: Option<PathBuf>,
     pub log: PathBuf,
 }
 
@@ -61,11 +64,6 @@ impl Service {
     /// The one that runs.
     pub fn running(home: &Home, kind: Kind) -> Option<Self> {
         Self::recorded(home, kind).filter(|s| s.process.is_alive())
-    }
-
-    pub fn forget(home: &Home, kind: Kind) {
-        // It is looked at only together with the process's start, so a left-over does no harm.
-        let _ = fs::remove_file(Self::path(home, kind));
     }
 
     /// Written to a file of its own first: a reader never sees half of it.

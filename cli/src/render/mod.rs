@@ -3,11 +3,13 @@
 //! - [`view`]: a plan as a tree of objects, which [`text`] and [`markdown`] write down.
 //! - [`step`]: one step in words, [`summary`] a whole plan in one line.
 //! - [`dot`], [`json`]: a plan for Graphviz and for programs.
+//! - [`picture`]: a running cluster.
 //! - [`table`]: columns. [`when`]: times and durations.
 
 pub mod dot;
 pub mod json;
 pub mod markdown;
+pub mod picture;
 pub mod step;
 pub mod summary;
 pub mod table;
