@@ -177,10 +177,14 @@ fn other(step: &Step) -> Option<Item> {
             cell,
             count,
             mysql_port,
-        } => Item::of(step, Sign::Change, format!("gates of {cell}")).detail(format!(
-            "{}, MySQL port {mysql_port}",
-            super::table::count(*count as usize, "gate")
-        )),
+        } => {
+            let count = super::table::count(*count as usize, "gate");
+            let mut item = Item::of(step, Sign::Change, format!("gates of {cell}"))
+                .detail(format!("{count}, MySQL port {mysql_port}"));
+            // It says the same.
+            item.reason.clear();
+            item
+        }
         Action::RemoveGates { cell } => Item::of(step, Sign::Delete, format!("gates of {cell}")),
         _ => return None,
     })
