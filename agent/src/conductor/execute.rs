@@ -13,8 +13,9 @@ use futures::future::BoxFuture;
 use futures::stream::FuturesUnordered;
 use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
-use vtplan_planner::make_plan;
-use vtplan_planner::plan::{Plan, PlanError, Risk, Step, StepId};
+use vtplan_planner::live::Live;
+use vtplan_planner::plan::{Action, PlanError, Risk, Step, StepId};
+use vtplan_planner::{make_destroy_plan, make_steps};
 use vtplan_state::model::{PlanStatus, StepProgress, StepState};
 
 use super::Settings;
@@ -172,7 +173,7 @@ impl<'a> Execution<'a> {
             }
         };
         self.read_control().await;
-        let remaining = make_plan(&self.plan.desired, &seen.live);
+        let remaining = self.remaining(&seen.live);
         match &remaining {
             Ok(remaining) => {
                 self.note_trouble(remaining, &seen);
@@ -181,20 +182,30 @@ impl<'a> Execution<'a> {
             Err(errors) => {
                 let text = cannot_plan(errors);
                 self.trouble
-                    .found(text, is_partial(&self.plan.plan, &seen), self.settings);
+                    .found(text, self.is_partial(&seen), self.settings);
             }
         }
         self.failures.extend(self.trouble.verdict(self.settings));
         if let Ok(remaining) = &remaining {
             self.check_waits(&seen);
-            self.check_stall(remaining);
+            self.check_stall(remaining, &seen);
             if self.failures.is_empty() && self.stopped_at.is_none() && !self.trouble.is_there() {
                 self.start_ready(remaining, &seen);
             }
             self.repeat(remaining, &seen);
         }
         self.write_messages().await?;
-        Ok(self.status(remaining.as_ref().ok()))
+        Ok(self.status(remaining.as_deref().ok()))
+    }
+
+    /// The steps that are left, planned anew.
+    fn remaining(&self, live: &Live) -> Result<Vec<Step>, Vec<PlanError>> {
+        let desired = &self.plan.desired;
+        if self.plan.record.destroy {
+            make_destroy_plan(&desired.cluster, live).map(|plan| plan.steps)
+        } else {
+            make_steps(desired, live).map(|(steps, _)| steps)
+        }
     }
 
     async fn read_control(&mut self) {
@@ -210,6 +221,18 @@ impl<'a> Execution<'a> {
         }
     }
 
+    /// Whether the cluster is seen only in part: a host that the plan counts on is away.
+    fn is_partial(&self, seen: &Gathered) -> bool {
+        let hosts = &seen.live.records.hosts;
+        let away = |step: &Step| match &step.action {
+            Action::CreateTablet {
+                host: Some(host), ..
+            } => !hosts.contains_key(host),
+            _ => false,
+        };
+        !seen.unseen.is_empty() || self.plan.plan.steps.iter().any(away)
+    }
+
     /// Whether the approved plan holds a step, doing exactly the same.
     fn is_approved(&self, step: &Step) -> bool {
         let same = |approved: &&Step| approved.action == step.action;
@@ -218,11 +241,10 @@ impl<'a> Execution<'a> {
     }
 
     /// Steps that are needed and that nobody approved.
-    fn note_trouble(&mut self, remaining: &Plan, seen: &Gathered) {
+    fn note_trouble(&mut self, remaining: &[Step], seen: &Gathered) {
         let foreign: Vec<&Step> = remaining
-            .steps
             .iter()
-            .filter(|step| !self.is_approved(step))
+            .filter(|step| !self.is_approved(step) && !recovers(step, seen))
             .collect();
         if foreign.is_empty() {
             self.trouble.gone();
@@ -230,12 +252,12 @@ impl<'a> Execution<'a> {
         }
         let text = not_approved(&foreign);
         self.trouble
-            .found(text, is_partial(&self.plan.plan, seen), self.settings);
+            .found(text, self.is_partial(seen), self.settings);
     }
 
     /// Writes down what is done.
-    async fn settle(&mut self, remaining: &Plan, seen: &Gathered) -> Result<(), Superseded> {
-        let left: BTreeSet<StepId> = remaining.steps.iter().map(|s| s.id.clone()).collect();
+    async fn settle(&mut self, remaining: &[Step], seen: &Gathered) -> Result<(), Superseded> {
+        let left: BTreeSet<StepId> = remaining.iter().map(|s| s.id.clone()).collect();
         let done: Vec<StepId> = self
             .running
             .iter()
@@ -304,7 +326,7 @@ impl<'a> Execution<'a> {
     }
 
     /// Gives up when nothing has moved for too long.
-    fn check_stall(&mut self, remaining: &Plan) {
+    fn check_stall(&mut self, remaining: &[Step], seen: &Gathered) {
         let since = self.moved_at.elapsed();
         if since < self.settings.stall || !self.acting.is_empty() || remaining.is_empty() {
             return;
@@ -313,6 +335,7 @@ impl<'a> Execution<'a> {
             .running
             .iter()
             .map(|(id, running)| format!("step {id}: {}", running.progress.message))
+            .chain(self.recovering(remaining, seen))
             .collect();
         let waits = if waits.is_empty() {
             "no step can be started".to_owned()
@@ -325,12 +348,26 @@ impl<'a> Execution<'a> {
         ));
     }
 
-    fn start_ready(&mut self, remaining: &Plan, seen: &Arc<Gathered>) {
-        for step in &remaining.steps {
+    /// What is waited for although it is no step of the plan.
+    fn recovering(&self, remaining: &[Step], seen: &Gathered) -> Vec<String> {
+        let foreign = remaining.iter().filter(|step| !self.is_approved(step));
+        foreign
+            .map(|step| {
+                let waiting = wait::waits_for(&step.action, seen);
+                format!("{}: {}", step.id, waiting.message)
+            })
+            .collect()
+    }
+
+    fn start_ready(&mut self, remaining: &[Step], seen: &Arc<Gathered>) {
+        for step in remaining {
             if self.acting.len() >= self.settings.parallel {
                 return;
             }
-            if self.running.contains_key(&step.id) || !self.is_ready(step) {
+            if self.running.contains_key(&step.id)
+                || !self.is_approved(step)
+                || !self.is_ready(step)
+            {
                 continue;
             }
             let progress = StepProgress {
@@ -358,10 +395,10 @@ impl<'a> Execution<'a> {
     }
 
     /// Tries again what failed or was taken over, and what acted long ago with nothing to be seen.
-    fn repeat(&mut self, remaining: &Plan, seen: &Arc<Gathered>) {
+    fn repeat(&mut self, remaining: &[Step], seen: &Arc<Gathered>) {
         let may_start =
             self.failures.is_empty() && self.stopped_at.is_none() && !self.trouble.is_there();
-        for step in &remaining.steps {
+        for step in remaining {
             if self.acting.len() >= self.settings.parallel {
                 return;
             }
@@ -485,7 +522,7 @@ impl<'a> Execution<'a> {
     }
 
     /// Whether the plan is over.
-    fn status(&self, remaining: Option<&Plan>) -> Option<PlanStatus> {
+    fn status(&self, remaining: Option<&[Step]>) -> Option<PlanStatus> {
         let at = self.to.world.now();
         if !self.failures.is_empty() {
             // Calls that are under way are waited for: they have an end of their own.
@@ -494,7 +531,7 @@ impl<'a> Execution<'a> {
                 message: self.failures.join("; "),
             });
         }
-        let all_done = remaining.is_some_and(Plan::is_empty) && self.running.is_empty();
+        let all_done = remaining.is_some_and(<[Step]>::is_empty) && self.running.is_empty();
         if all_done {
             return Some(PlanStatus::Done { at });
         }
@@ -558,17 +595,21 @@ impl Running {
     }
 }
 
-/// Whether the cluster is seen only in part: a host that the plan counts on is away.
-fn is_partial(plan: &Plan, seen: &Gathered) -> bool {
-    use vtplan_planner::plan::Action;
-    let hosts = &seen.live.records.hosts;
-    let away = |step: &Step| match &step.action {
-        Action::CreateTablet {
-            host: Some(host), ..
-        } => !hosts.contains_key(host),
+/// Whether a step that nobody approved only waits for what an agent does by itself: a server that
+/// comes back into the role that its records give it.
+fn recovers(step: &Step, seen: &Gathered) -> bool {
+    let records = &seen.live.records;
+    match &step.action {
+        Action::CreateTablet { alias, .. } => records.tablets.contains_key(alias),
+        Action::InitPrimary {
+            keyspace,
+            shard,
+            primary,
+        } => records
+            .shard(keyspace, shard)
+            .is_some_and(|shard| shard.primary.as_ref() == Some(primary)),
         _ => false,
-    };
-    !seen.unseen.is_empty() || plan.steps.iter().any(away)
+    }
 }
 
 fn failed(id: &StepId, why: &str) -> String {
@@ -601,8 +642,8 @@ fn cannot_plan(errors: &[PlanError]) -> String {
     )
 }
 
-/// Time between tries.
 impl Settings {
+    /// Time until the next try.
     fn backoff(&self, tries: u32) -> Duration {
         let factor = 2u32.saturating_pow(tries.min(6));
         (self.poll * factor).min(self.longest_backoff)

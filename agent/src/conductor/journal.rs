@@ -117,7 +117,9 @@ impl Journal<'_> {
             .then(Op::delete(keys.active_plan()))
             .then(Op::delete(keys.plan_control(self.id())))
             .then(cluster.history_op(&history));
-        if matches!(status, PlanStatus::Done { .. }) {
+        if matches!(status, PlanStatus::Done { .. }) && record.destroy {
+            txn = txn.then(Op::delete(keys.spec()));
+        } else if matches!(status, PlanStatus::Done { .. }) {
             let spec = SpecRecord {
                 digest: record.spec_digest.clone(),
                 // Desired states are our own types: maps with string keys, no failing serializers.

@@ -78,7 +78,7 @@ impl Default for Settings {
             longest_backoff: Duration::from_secs(10),
             act_again: Duration::from_secs(15),
             refusals: 3,
-            down_patience: Duration::from_secs(30),
+            down_patience: Duration::from_secs(60),
             stall: Duration::from_secs(300),
             trouble_patience: Duration::from_secs(3),
             absence_patience: Duration::from_secs(60),

@@ -1,27 +1,24 @@
 //! Moves a shard's primary to another tablet with no write lost.
 //!
-//! The order: the old primary is made `read_only`, so its position is final; the new one executes
-//! up to it; the shard's record names the new one under a higher term. Only the last is durable.
-//! A conductor that dies before it leaves nothing behind: the old primary's agent ends `read_only`
-//! by itself when the time for which it was asked is over.
+//! The order: the shard's record is read; the old primary is asked to hold writes, so its position
+//! is final; the new one executes up to it; the record, unchanged since it was read, names the new
+//! one under a higher term. Only the last is durable. A conductor that dies before it leaves
+//! nothing behind: the old primary's agent lets writes through again after a while, and before it
+//! does, it writes the record anew, so that a conductor that comes back late is refused.
 
 use std::time::Duration;
 
-use tokio::time::Instant;
 use vtplan_planner::live::{ObservedRole, ServerState};
 use vtplan_state::model::{KeyspaceName, ShardName, ShardRecord, TabletAlias};
-use vtplan_state::store::{Compare, Txn};
+use vtplan_state::store::{Compare, Entry, Op, Txn};
 
 use super::step::{Outcome, target};
 use super::world::Target;
-use super::write::{Change, Fenced};
+use super::write::Fenced;
 use crate::observe::Gathered;
 
 /// For how long the old primary is asked not to take writes.
-const HOLD: Duration = Duration::from_secs(60);
-/// How long after asking for it, at most, the new primary may still be named: far less than
-/// [`HOLD`], so that no write can come in between.
-const NAME_WITHIN: Duration = Duration::from_secs(15);
+const HOLD: Duration = Duration::from_secs(30);
 /// For how long writes wait, at most, for the new primary to catch up.
 const CATCH_UP: Duration = Duration::from_secs(10);
 /// A replica that lags more does not get the chance.
@@ -35,9 +32,15 @@ pub(super) async fn reparent(
     wanted: &TabletAlias,
     seen: &Gathered,
 ) -> Result<(), Outcome> {
-    let Some(record) = seen.live.records.shard(keyspace, shard) else {
+    let key = to.world.cluster().keys().shard(keyspace, shard);
+    let entry = to.world.cluster().store().get(&key).await;
+    let entry = entry.map_err(|error| Outcome::Retry(error.to_string()))?;
+    let Some(entry) = entry else {
         return Err(Outcome::Retry(format!("shard {keyspace}/{shard} is gone")));
     };
+    let record: ShardRecord = entry
+        .json()
+        .map_err(|error| Outcome::Retry(error.to_string()))?;
     match &record.primary {
         // The replicas are yet to follow.
         Some(primary) if primary == wanted => return Ok(()),
@@ -52,33 +55,16 @@ pub(super) async fn reparent(
     let old = target(seen, from, record.term)?;
     let new = target(seen, wanted, record.term)?;
 
-    match stop_and_catch_up(to, &old, &new).await {
-        Ok(asked_at) => name(to, keyspace, shard, record, wanted, asked_at).await,
-        Err(outcome) => {
-            resume(to, &old, record).await;
-            Err(outcome)
-        }
+    let moved = match stop_and_catch_up(to, &old, &new).await {
+        Ok(()) => name(to, &entry, record, wanted).await,
+        Err(outcome) => Err(outcome),
+    };
+    if moved.is_err() {
+        // Safe even if the new primary was named all the same: the agent asks the store before it
+        // lets writes through. If this fails, it does so after the time it was asked for.
+        let _ = to.world.set_read_only(&old, false, Duration::ZERO).await;
     }
-}
-
-/// Lets the old primary take writes again after a failure, if it is the primary for certain. Else,
-/// or when this fails, `read_only` ends by itself. After the attempt to name the new primary
-/// nothing is resumed: a transaction whose reply was lost may have named it.
-async fn resume(to: Fenced<'_>, old: &Target, record: &ShardRecord) {
-    let keys = to.world.cluster().keys();
-    let unchanged = Txn::new().when(Compare::Exists(keys.shard(&record.keyspace, &record.shard)));
-    let now = to
-        .world
-        .cluster()
-        .store()
-        .get(&keys.shard(&record.keyspace, &record.shard))
-        .await;
-    let same =
-        matches!(now, Ok(Some(entry)) if entry.json().is_ok_and(|r: ShardRecord| r == *record));
-    // A transaction without ops: only asks whether this conductor has the lock.
-    if same && to.txn(unchanged, "the shard is gone").await.is_ok() {
-        let _ = to.world.set_read_only(old, false, Duration::ZERO).await;
-    }
+    moved
 }
 
 /// Writes are not stopped for a replica that cannot take over at once.
@@ -117,57 +103,39 @@ fn check_candidate(
     }
 }
 
-/// Gives the moment from which on the old primary certainly takes no writes, and the new one has
-/// all there are.
-async fn stop_and_catch_up(to: Fenced<'_>, old: &Target, new: &Target) -> Result<Instant, Outcome> {
-    let mut position = to.world.set_read_only(old, true, HOLD).await?;
+/// From here on the old primary takes no writes, and the new one has all there are.
+async fn stop_and_catch_up(to: Fenced<'_>, old: &Target, new: &Target) -> Result<(), Outcome> {
+    let position = to.world.set_read_only(old, true, HOLD).await?;
     to.world.failpoint("conductor.reparent-read-only").await;
-    for _ in 0..3 {
-        if !to.world.wait_for_position(new, &position, CATCH_UP).await? {
-            return Err(Outcome::Retry(format!(
-                "{} did not catch up within {} s",
-                new.alias,
-                CATCH_UP.as_secs()
-            )));
-        }
-        // Asked again: the old primary's agent may have been started anew meanwhile, and not
-        // know that it was asked before.
-        let asked_at = Instant::now();
-        let still = to.world.set_read_only(old, true, HOLD).await?;
-        if still == position {
-            return Ok(asked_at);
-        }
-        position = still;
+    if to.world.wait_for_position(new, &position, CATCH_UP).await? {
+        return Ok(());
     }
     Err(Outcome::Retry(format!(
-        "{} went on taking writes",
-        old.alias
+        "{} did not catch up within {} s",
+        new.alias,
+        CATCH_UP.as_secs()
     )))
 }
 
+/// Names the new primary, if the record is the one that was read before writes were held.
 async fn name(
     to: Fenced<'_>,
-    keyspace: &KeyspaceName,
-    shard: &ShardName,
-    record: &ShardRecord,
+    read: &Entry,
+    record: ShardRecord,
     wanted: &TabletAlias,
-    asked_at: Instant,
 ) -> Result<(), Outcome> {
-    let keys = to.world.cluster().keys();
-    let exists = Compare::Exists(keys.tablet(wanted));
-    let change = |old: Option<ShardRecord>| {
-        if asked_at.elapsed() > NAME_WITHIN {
-            return Err("it took too long; writes may have gone on".to_owned());
-        }
-        match old {
-            Some(old) if old == *record => Ok(Change::Put(ShardRecord {
-                primary: Some(wanted.clone()),
-                term: old.term + 1,
-                ..old
-            })),
-            _ => Err(format!("shard {keyspace}/{shard} was changed meanwhile")),
-        }
+    let changed = format!(
+        "the record of {}/{} was changed",
+        record.keyspace, record.shard
+    );
+    let next = ShardRecord {
+        primary: Some(wanted.clone()),
+        term: record.term + 1,
+        ..record
     };
-    let key = keys.shard(keyspace, shard);
-    Ok(to.change(key, &[exists], change).await?)
+    let txn = Txn::new()
+        .when(Compare::ModRevision(read.key.clone(), read.mod_revision))
+        .when(Compare::Exists(to.world.cluster().keys().tablet(wanted)))
+        .then(Op::put(read.key.clone(), &next));
+    Ok(to.txn(txn, &changed).await?)
 }

@@ -12,6 +12,7 @@ use thiserror::Error;
 use vtplan_planner::desired::{Desired, PasswordSource};
 use vtplan_planner::live::Live;
 use vtplan_planner::plan::{Action, Plan, PlanError};
+use vtplan_planner::{make_destroy_plan, make_plan};
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
     ActivePlan, ClusterRecord, HistoryRecord, PlanControl, PlanRecord, PlanStatus, RECORD_FORMAT,
@@ -34,6 +35,9 @@ pub struct Approval<'a> {
     pub who: &'a str,
     /// Whether the destructive steps are approved too.
     pub destructive: bool,
+    /// Whether the plan is one of `make_destroy_plan`; `desired` is of no account then, but for
+    /// the cluster's name.
+    pub destroy: bool,
 }
 
 /// A plan that is the active one now.
@@ -190,7 +194,12 @@ fn user_source(desired: &Desired, user: &str) -> String {
 
 fn check_fresh(approval: Approval<'_>, live: &Live) -> Result<(), SubmitError> {
     let Approval { desired, plan, .. } = approval;
-    let now = vtplan_planner::make_plan(desired, live).map_err(SubmitError::NoPlan)?;
+    let now = if approval.destroy {
+        make_destroy_plan(&desired.cluster, live)
+    } else {
+        make_plan(desired, live)
+    };
+    let now = now.map_err(SubmitError::NoPlan)?;
     let stale = |why: String| Err(SubmitError::Stale { why });
     if now.spec_digest != plan.spec_digest {
         return stale("it was made from another spec".into());
@@ -228,7 +237,8 @@ fn differences<'a>(old: &'a Plan, new: &'a Plan) -> Vec<&'a str> {
     ids
 }
 
-async fn activate(
+/// Makes a checked plan the active one.
+pub(crate) async fn activate(
     cluster: &Cluster,
     approval: Approval<'_>,
     live: &Live,
@@ -252,6 +262,7 @@ async fn activate(
         approved_by: approval.who.to_owned(),
         approved_at: now,
         destructive_approved: approval.destructive,
+        destroy: approval.destroy,
         status: PlanStatus::Running,
     };
     let record = stored::write_chunks(cluster, record).await?;

@@ -133,6 +133,7 @@ pub async fn start(
         plan: &planned.plan,
         who: &who(),
         destructive,
+        destroy: false,
     };
     let agents = AgentClients::default();
     let handle = submit::submit(cluster, &agents, approval)

@@ -25,6 +25,9 @@ pub struct PlanRecord {
     pub approved_at: UnixMillis,
     /// Whether the destructive steps were approved too.
     pub destructive_approved: bool,
+    /// The plan deletes the whole cluster (`vtplan destroy`); `desired` names it and nothing else.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub destroy: bool,
     pub status: PlanStatus,
 }
 
