@@ -90,13 +90,13 @@ pub async fn run(args: ApplyArgs, global: &Global) -> Outcome {
     }
     let Some(cluster) = planned.cluster.clone() else {
         if planned.plan.is_empty() {
-            print_plan(&planned, json, global);
+            print_plan(&planned.plan, json, global);
             return Ok(Exit::Done);
         }
         return Err(no_agent(&planned.desired.cluster));
     };
     if planned.plan.is_empty() {
-        print_plan(&planned, json, global);
+        print_plan(&planned.plan, json, global);
         submit::record_spec(&cluster, &planned.desired, &planned.plan, &who())
             .await
             .map_err(|e| submit_error(e, cluster.name()))?;
@@ -105,7 +105,7 @@ pub async fn run(args: ApplyArgs, global: &Global) -> Outcome {
     if planned.live.records.hosts.is_empty() {
         return Err(no_agent(cluster.name()));
     }
-    print_plan(&planned, json, global);
+    print_plan(&planned.plan, json, global);
     let approval = Asking {
         auto_approve: args.auto_approve,
         approve_destructive: args.approve_destructive,
@@ -116,18 +116,6 @@ pub async fn run(args: ApplyArgs, global: &Global) -> Outcome {
         err("Nothing was changed.\n");
         return Ok(Exit::Failed);
     };
-    start(&cluster, &planned, destructive, args.detach, json, global).await
-}
-
-/// Makes an approved plan the active one and, unless `detach`, sees it through.
-pub async fn start(
-    cluster: &Cluster,
-    planned: &Planned,
-    destructive: bool,
-    detach: bool,
-    json: bool,
-    global: &Global,
-) -> Outcome {
     let approval = Approval {
         desired: &planned.desired,
         plan: &planned.plan,
@@ -135,6 +123,17 @@ pub async fn start(
         destructive,
         destroy: false,
     };
+    start(&cluster, approval, args.detach, json, global).await
+}
+
+/// Makes an approved plan the active one and, unless `detach`, sees it through.
+pub async fn start(
+    cluster: &Cluster,
+    approval: Approval<'_>,
+    detach: bool,
+    json: bool,
+    global: &Global,
+) -> Outcome {
     let agents = AgentClients::default();
     let handle = submit::submit(cluster, &agents, approval)
         .await
@@ -201,7 +200,7 @@ fn already_running(active: &ActivePlan, cluster: &str) -> CliError {
     .help("watch it with `vtplan apply --attach` (Ctrl-C there can stop it), then apply again")
 }
 
-fn no_agent(cluster: &str) -> CliError {
+pub fn no_agent(cluster: &str) -> CliError {
     CliError::new(
         "no-agent",
         format!("no agent is alive in cluster {cluster}, so nobody can carry out a plan"),
@@ -228,16 +227,16 @@ fn check_fresh(path: &Path, file: &PlanFile, now: &Planned) -> Result<(), CliErr
     .help("make a new one with `vtplan plan SPEC --out FILE`, and review that"))
 }
 
-fn print_plan(planned: &Planned, json: bool, global: &Global) {
+pub fn print_plan(plan: &Plan, json: bool, global: &Global) {
     if json {
-        let mut plan = serde_json::to_value(&planned.plan).expect("a plan serializes");
+        let mut plan = serde_json::to_value(plan).expect("a plan serializes");
         render::json::redact(&mut plan);
         out(&format!(
             "{}\n",
             serde_json::json!({ "format": 1, "type": "plan", "plan": plan })
         ));
     } else if !global.quiet {
-        super::plan::print(&planned.plan, PlanFormat::Text, global);
+        super::plan::print(plan, PlanFormat::Text, global);
     }
 }
 

@@ -1,9 +1,11 @@
 //! A plan in one line.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use vtplan_planner::plan::{Action, Plan, Risk, Step};
+
+use vtplan_state::model::{KeyspaceName, TableName};
 
 use super::table::count;
 use super::when;
@@ -38,12 +40,18 @@ fn work(step: &Step) -> (&'static str, &'static str) {
 }
 
 /// `14 steps: 1 keyspace, 1 shard, 3 tablets to create; 1 primary to initialise; about 40 s;
-/// nothing is deleted.` Tables are counted once for each shard they are made in.
+/// nothing is deleted.` A table is counted once, in however many shards it is made.
 pub fn summary(plan: &Plan) -> String {
     // Verbs and nouns in the order in which the plan first has them.
     let mut verbs: Vec<(&str, Vec<(&str, usize)>)> = Vec::new();
+    let mut tables = BTreeSet::new();
     for step in &plan.steps {
         let (verb, noun) = work(step);
+        if let Some(table) = table_of(step)
+            && !tables.insert((verb, noun, table))
+        {
+            continue;
+        }
         let at = match verbs.iter().position(|(v, _)| *v == verb) {
             Some(at) => at,
             None => {
@@ -92,6 +100,25 @@ pub fn summary(plan: &Plan) -> String {
         "nothing is deleted".to_owned()
     });
     format!("{}: {}.", count(plan.steps.len(), "step"), parts.join("; "))
+}
+
+/// The table that a step works on, in whichever shard.
+fn table_of(step: &Step) -> Option<(&KeyspaceName, &TableName)> {
+    match &step.action {
+        Action::CreateTable {
+            keyspace, table, ..
+        }
+        | Action::AlterTable {
+            keyspace, table, ..
+        }
+        | Action::DropTable {
+            keyspace, table, ..
+        }
+        | Action::InitSequence {
+            keyspace, table, ..
+        } => Some((keyspace, table)),
+        _ => None,
+    }
 }
 
 /// How long the plan takes when steps that do not wait for each other run side by side: the
