@@ -335,12 +335,17 @@ async fn carried_out(cluster: &Cluster, id: &str, json: bool, global: &Global) -
     let ending = progress::follow(cluster, id, show.as_mut()).await?;
     let name = cluster.name();
     match ending {
-        Ending::Done { steps } => {
+        Ending::Done { steps, destroyed } => {
             if json {
                 result(id, "done", None);
             } else {
+                let now = if destroyed {
+                    "is empty"
+                } else {
+                    "is what the spec says"
+                };
                 out(&format!(
-                    "{} {} in {}. Cluster {} is what the spec says.\n",
+                    "{} {} in {}. Cluster {} {now}.\n",
                     "Done:".green().bold(),
                     count(steps, "step"),
                     when::duration(started.elapsed()),

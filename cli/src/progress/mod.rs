@@ -22,6 +22,8 @@ use show::Show;
 pub enum Ending {
     Done {
         steps: usize,
+        /// Whether it was a plan to destroy the cluster.
+        destroyed: bool,
     },
     Failed {
         message: String,
@@ -29,10 +31,7 @@ pub enum Ending {
         steps: Vec<StepProgress>,
     },
     /// Somebody asked to stop it.
-    Stopped {
-        done: usize,
-        steps: usize,
-    },
+    Stopped { done: usize, steps: usize },
     /// It goes on without being watched.
     Detached,
 }
@@ -149,6 +148,7 @@ async fn wish() -> Wish {
 struct Seen {
     steps: std::collections::BTreeMap<String, StepProgress>,
     total: usize,
+    destroy: bool,
     running: usize,
 }
 
@@ -157,6 +157,7 @@ impl Seen {
         match update {
             PlanUpdate::Picture(picture) => {
                 self.total = picture.plan.steps.len();
+                self.destroy = picture.record.destroy;
                 show.begin(&picture);
                 let mut steps: Vec<_> = picture.steps.into_values().collect();
                 steps.sort_by_key(|s| (s.ended_at.unwrap_or(u64::MAX), s.started_at));
@@ -196,7 +197,10 @@ impl Seen {
     fn status(&self, status: PlanStatus) -> Option<Ending> {
         match status {
             PlanStatus::Running => None,
-            PlanStatus::Done { .. } => Some(Ending::Done { steps: self.total }),
+            PlanStatus::Done { .. } => Some(Ending::Done {
+                steps: self.total,
+                destroyed: self.destroy,
+            }),
             PlanStatus::Stopped { .. } => Some(Ending::Stopped {
                 done: self.count(StepState::Done),
                 steps: self.total,
