@@ -9,6 +9,7 @@
 //! - [`lease`]: keeps leased records registered for as long as a process lives.
 
 mod clock;
+pub mod etcd;
 pub mod lease;
 pub mod lock;
 mod open;
@@ -26,7 +27,7 @@ use crate::model::Revision;
 pub use clock::unix_millis;
 pub use lease::LeaseKeeper;
 pub use lock::{Lock, LockGuard, LockRecord};
-pub use open::{OpenMode, open};
+pub use open::{OpenMode, check_url, open};
 
 /// One key with its value.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -111,13 +112,12 @@ impl Op {
     }
 }
 
-/// How many ops, and how many compares, a transaction may have: etcd's default limit, held by both
-/// stores so that what works on one works on the other.
-pub const MAX_TXN_OPS: usize = 128;
+/// How many ops, and how many compares, a transaction may have, in both stores, so that what works
+/// on one works on the other. etcd's own limit is 128 by default, of which we need a few.
+pub const MAX_TXN_OPS: usize = 120;
 
 /// Ops that are all done if all compares hold, else none. No two ops may be about one key: etcd
-/// refuses that, so both stores do. A transaction that changes nothing (it only deletes what is
-/// not there) makes no revision.
+/// refuses that, so both stores do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Txn {
     pub compares: Vec<Compare>,
@@ -161,6 +161,9 @@ impl Txn {
                         return Err(failed("a key may not be empty".to_owned()));
                     }
                     written.push(key);
+                }
+                Op::DeletePrefix { prefix } if prefix.is_empty() => {
+                    return Err(failed("a prefix to delete may not be empty".to_owned()));
                 }
                 Op::DeletePrefix { prefix } => cleared.push(prefix),
             }

@@ -210,15 +210,17 @@ fn recognise(connection: &Connection, url: &str) -> Result<bool, StoreError> {
     let sqlite = |e: rusqlite::Error| sqlite_error(url, &e);
     let (application, format) = header(connection).map_err(sqlite)?;
     if application == APPLICATION_ID {
-        return match format {
-            FORMAT => Ok(true),
-            1.. => Err(StoreError::NewerFormat {
+        if format == 0 {
+            return Err(failed(url, "its header says format 0".to_owned()));
+        }
+        if format > FORMAT {
+            return Err(StoreError::NewerFormat {
                 url: url.to_owned(),
                 found: format,
                 known: FORMAT,
-            }),
-            0 => Err(failed(url, "its header says format 0".to_owned())),
-        };
+            });
+        }
+        return Ok(true);
     }
     let tables: i64 = connection
         .query_row("SELECT count(*) FROM sqlite_schema", [], |row| row.get(0))
