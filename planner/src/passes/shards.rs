@@ -1,7 +1,7 @@
 //! Shards of the spec's keyspaces. A keyspace that is new, or half made, gets the shards that it
 //! lacks, all of them serving. Other boundaries than those of the shards there are mean a Reshard.
 
-use vtplan_state::model::{KeyspaceName, ShardName};
+use vtplan_state::model::{KeyspaceName, ShardName, ShardRecord};
 
 use super::draft::{Draft, Order, Phase, rank};
 use super::tablets::ShardWork;
@@ -35,6 +35,7 @@ pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft) -> Vec<ShardWork<'a
                     vec![ids::create_keyspace(name)],
                 );
             }
+            refuse_lost_primary(view, draft, record);
             work.push(ShardWork {
                 keyspace: name,
                 keyspace_index,
@@ -50,6 +51,23 @@ pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft) -> Vec<ShardWork<'a
         }
     }
     work
+}
+
+/// A tablet made anew under the primary's name would be primary without its data.
+fn refuse_lost_primary(view: &View, draft: &mut Draft, record: Option<&ShardRecord>) {
+    let Some((record, primary)) = record.and_then(|r| Some((r, r.primary.as_ref()?))) else {
+        return;
+    };
+    if view.live.records.tablets.contains_key(primary) {
+        return;
+    }
+    draft.error(
+        "primary-lost",
+        format!("{}/{}", record.keyspace, record.shard),
+        format!("its primary is {primary}, and there is no record of that tablet any more"),
+        "if its server still runs, `vtplan import` makes the record again; else nothing is planned \
+         for this shard, for a new primary without its data would take its place",
+    );
 }
 
 fn refuse_reshard(

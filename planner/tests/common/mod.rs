@@ -1,0 +1,525 @@
+//! Generated specs and live states, small ones: a few keyspaces, cells and hosts, with everything
+//! in them that a plan can hang on.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use vtplan_planner::desired::{
+    ChangePolicy, Desired, DesiredGates, DesiredKeyspace, DesiredTable, DesiredTablets,
+    DesiredUser, OnRemove, PasswordSource, Pin,
+};
+use vtplan_planner::live::{Canonical, Live};
+use vtplan_planner::plan::Step;
+use vtplan_planner::{make_steps, simulate};
+use vtplan_state::model::{
+    AutoIncrement, CellName, ColumnVindex, Durability, FlavorKind, HostName, HostRecord,
+    KeyspaceName, ShardName, SpecRecord, TableName, TabletType, UserRecord, VSchemaKeyspace,
+    VSchemaTable, VindexDefinition,
+};
+
+pub const CELLS: [&str; 3] = ["zone1", "zone2", "zone3"];
+const KEYSPACES: [&str; 3] = ["alpha", "commerce", "customer"];
+const TABLES: [&str; 4] = ["corder", "customer", "product", "product_seq"];
+
+pub fn cell(index: usize) -> CellName {
+    CellName::new(CELLS[index]).unwrap()
+}
+
+/// A spec in short.
+#[derive(Debug, Clone)]
+pub struct Shape {
+    pub cells: usize,
+    pub keyspaces: Vec<KeyspaceShape>,
+    pub gates: Vec<(usize, u32)>,
+    pub users: Vec<(usize, u8)>,
+}
+
+#[derive(Debug, Clone)]
+pub struct KeyspaceShape {
+    pub name: usize,
+    pub shards: u32,
+    pub durability: Durability,
+    /// Replicas and rdonlys for each cell.
+    pub counts: Vec<(u32, u32)>,
+    pub pins: Vec<PinShape>,
+    /// For each table: absent, without or with `AUTO_INCREMENT`.
+    pub tables: Vec<u8>,
+    pub on_remove: bool,
+    pub drop_tables: bool,
+}
+
+#[derive(Debug, Clone)]
+pub struct PinShape {
+    pub host: usize,
+    pub rdonly: bool,
+    pub shard: u32,
+    pub uid: Option<u32>,
+    pub port: Option<u16>,
+}
+
+#[derive(Debug, Clone)]
+pub struct HostShape {
+    pub cell: usize,
+    pub capacity: u32,
+    pub mysql: bool,
+    /// Shares its address with the host before it.
+    pub same_address: bool,
+}
+
+/// A spec, and what there is when it comes.
+#[derive(Debug, Clone)]
+pub struct Case {
+    pub hosts: Vec<HostShape>,
+    pub canonical: bool,
+    /// Specs that came before, each with the part of its plan that was done (of 100).
+    pub before: Vec<(Shape, u32)>,
+    /// Hosts that are dead by now.
+    pub dead: Vec<usize>,
+    /// Tablets whose record is lost.
+    pub lost: Vec<prop::sample::Index>,
+    pub desired: Shape,
+    pub seed: u64,
+}
+
+fn keyspace_shape() -> impl Strategy<Value = KeyspaceShape> {
+    let durability = prop_oneof![
+        2 => Just(Durability::None),
+        3 => Just(Durability::SemiSync),
+        1 => Just(Durability::CrossCell),
+    ];
+    let pin = (
+        0..5usize,
+        prop::bool::weighted(0.3),
+        0..2u32,
+        prop::option::of(prop::sample::select(vec![105u32, 150, 777, 1200])),
+        prop::option::of(17_000..17_004u16),
+    )
+        .prop_map(|(host, rdonly, shard, uid, port)| PinShape {
+            host,
+            rdonly,
+            shard,
+            uid,
+            port,
+        });
+    (
+        0..KEYSPACES.len(),
+        prop_oneof![4 => Just(1u32), 3 => Just(2), 1 => Just(4)],
+        durability,
+        prop::collection::vec((0..4u32, 0..3u32), 3),
+        prop_oneof![
+            4 => Just(Vec::new()).boxed(),
+            1 => prop::collection::vec(pin, 1..3).boxed(),
+        ],
+        prop::collection::vec(0..3u8, TABLES.len()),
+        any::<bool>(),
+        prop::bool::weighted(0.2),
+    )
+        .prop_map(
+            |(name, shards, durability, counts, pins, tables, on_remove, drop_tables)| {
+                KeyspaceShape {
+                    name,
+                    shards,
+                    durability,
+                    counts,
+                    pins,
+                    tables,
+                    on_remove,
+                    drop_tables,
+                }
+            },
+        )
+}
+
+fn shape() -> impl Strategy<Value = Shape> {
+    (
+        1..=3usize,
+        prop::collection::vec(keyspace_shape(), 0..3),
+        prop::collection::vec((0..3usize, 0..3u32), 0..2),
+        prop::collection::vec((0..3usize, 0..2u8), 0..3),
+    )
+        .prop_map(|(cells, keyspaces, gates, users)| Shape {
+            cells,
+            keyspaces,
+            gates,
+            users,
+        })
+}
+
+/// Small changes of a spec: most changes are.
+fn edit(shape: Shape, edits: &[(u8, u32)]) -> Shape {
+    let mut shape = shape;
+    for (kind, value) in edits {
+        let value = *value as usize;
+        let count = shape.keyspaces.len();
+        if count == 0 {
+            break;
+        }
+        let keyspace = &mut shape.keyspaces[value % count];
+        let other = value / 7;
+        match kind {
+            0 => keyspace.counts[other % 3].0 = (other as u32 / 3) % 4,
+            1 => keyspace.counts[other % 3].1 = (other as u32 / 3) % 3,
+            2 => keyspace.counts.rotate_left(1),
+            3 => keyspace.tables[other % TABLES.len()] = (other / 4 % 3) as u8,
+            4 => keyspace.durability = Durability::None,
+            5 => keyspace.durability = Durability::SemiSync,
+            6 => drop(shape.keyspaces.remove(value % count)),
+            7 => shape.cells = 1 + other % 3,
+            8 => keyspace.pins.clear(),
+            9 => shape.users.push((other % 3, (other / 3 % 2) as u8)),
+            10 => {
+                let (replicas, rdonlys) = keyspace.counts[other % 3];
+                keyspace.counts[other % 3] = (rdonlys, replicas);
+            }
+            _ => keyspace.on_remove = !keyspace.on_remove,
+        }
+    }
+    shape
+}
+
+pub fn case() -> impl Strategy<Value = Case> {
+    let host = (
+        prop_oneof![5 => Just(0usize), 2 => Just(1), 1 => Just(2)],
+        prop_oneof![1 => 1..4u32, 4 => Just(20u32), 2 => Just(9u32)],
+        prop::bool::weighted(0.2),
+        prop::bool::weighted(0.3),
+    )
+        .prop_map(|(cell, capacity, mysql, same_address)| HostShape {
+            cell,
+            capacity,
+            mysql,
+            same_address,
+        });
+    let edits = || prop::collection::vec((0..12u8, 0..1000u32), 0..4);
+    let history = prop_oneof![
+        3 => Just(0usize),
+        5 => Just(1),
+        2 => Just(2),
+    ];
+    (
+        prop::collection::vec(host, 1..6),
+        any::<bool>(),
+        (shape(), shape(), prop::bool::weighted(0.2)),
+        (edits(), edits(), history),
+        (20..140u32, 20..140u32),
+        prop_oneof![4 => Just(Vec::new()).boxed(), 1 => prop::collection::vec(0..5usize, 1..2).boxed()],
+        prop_oneof![
+            4 => Just(Vec::new()).boxed(),
+            1 => prop::collection::vec(any::<prop::sample::Index>(), 1..3).boxed()
+        ],
+        any::<u64>(),
+    )
+        .prop_map(
+            |(hosts, canonical, (first, other, jump), (edits, more, history), done, dead, lost, seed)| {
+                let second = edit(first.clone(), &edits);
+                let third = if jump { other } else { edit(second.clone(), &more) };
+                let mut before = vec![(first.clone(), done.0), (second, done.1)];
+                before.truncate(history);
+                Case {
+                    hosts,
+                    canonical,
+                    before,
+                    dead,
+                    lost,
+                    desired: third,
+                    seed,
+                }
+            },
+        )
+}
+
+fn statement(table: usize, auto_increment: bool) -> String {
+    let name = TABLES[table];
+    if name.ends_with("_seq") {
+        return format!(
+            "CREATE TABLE {name} (id int primary key, next_id bigint, cache bigint) \
+             COMMENT 'vitess_sequence'"
+        );
+    }
+    let auto = if auto_increment {
+        " AUTO_INCREMENT"
+    } else {
+        ""
+    };
+    let key = if name == "corder" {
+        ", FOREIGN KEY (customer_id) REFERENCES customer (id)"
+    } else {
+        ""
+    };
+    format!("CREATE TABLE {name} (id bigint NOT NULL{auto} PRIMARY KEY, customer_id bigint{key})")
+}
+
+fn definition(table: usize, auto_increment: bool) -> String {
+    let auto = if auto_increment {
+        " AUTO_INCREMENT"
+    } else {
+        ""
+    };
+    format!(
+        "CREATE TABLE `{}` (\n  `id` bigint(20) NOT NULL{auto},\n  PRIMARY KEY (`id`)\n)",
+        TABLES[table]
+    )
+}
+
+fn keyspace(shape: &KeyspaceShape, cells: usize) -> DesiredKeyspace {
+    let mut tablets = Vec::new();
+    for (index, (replicas, rdonlys)) in shape.counts.iter().take(cells).enumerate() {
+        let types = [
+            (TabletType::Replica, replicas),
+            (TabletType::Rdonly, rdonlys),
+        ];
+        for (tablet_type, count) in types {
+            if *count > 0 {
+                tablets.push(DesiredTablets {
+                    cell: cell(index),
+                    tablet_type,
+                    count: *count,
+                    pin: None,
+                });
+            }
+        }
+    }
+    let shards = ShardName::even_split(shape.shards);
+    let sharded = shape.shards > 1;
+    let mut vschema = VSchemaKeyspace {
+        sharded,
+        ..Default::default()
+    };
+    if sharded {
+        vschema.vindexes.insert(
+            "xxhash".to_owned(),
+            VindexDefinition {
+                vindex_type: "xxhash".to_owned(),
+                params: BTreeMap::new(),
+                owner: None,
+                extra: BTreeMap::new(),
+            },
+        );
+    }
+    let mut tables = BTreeMap::new();
+    for (table, presence) in shape.tables.iter().enumerate() {
+        let is_sequence = TABLES[table].ends_with("_seq");
+        if *presence == 0 || (is_sequence && sharded) {
+            continue;
+        }
+        tables.insert(
+            TableName::new(TABLES[table]).unwrap(),
+            DesiredTable {
+                statement: statement(table, *presence == 2),
+                on_remove: if shape.drop_tables {
+                    OnRemove::Drop
+                } else {
+                    OnRemove::Keep
+                },
+            },
+        );
+        let mut declared = VSchemaTable::default();
+        if is_sequence {
+            declared.table_type = Some("sequence".to_owned());
+        } else if sharded {
+            declared.column_vindexes.push(ColumnVindex {
+                column: Some("id".to_owned()),
+                columns: Vec::new(),
+                name: "xxhash".to_owned(),
+                extra: BTreeMap::new(),
+            });
+        }
+        if *presence == 1 && TABLES[table] == "product" {
+            declared.auto_increment = Some(AutoIncrement {
+                column: "id".to_owned(),
+                sequence: "commerce.product_seq".to_owned(),
+            });
+        }
+        vschema.tables.insert(TABLES[table].to_owned(), declared);
+    }
+    DesiredKeyspace {
+        shards,
+        durability: shape.durability,
+        tablets,
+        tables,
+        vschema,
+        on_remove: if shape.on_remove {
+            OnRemove::Drop
+        } else {
+            OnRemove::Keep
+        },
+    }
+}
+
+pub fn desired(shape: &Shape, hosts: &[HostShape]) -> Desired {
+    let mut keyspaces = BTreeMap::new();
+    for ks in &shape.keyspaces {
+        let mut made = keyspace(ks, shape.cells);
+        for pin in &ks.pins {
+            let host = pin.host % hosts.len();
+            let shard = made.shards[pin.shard as usize % made.shards.len()].clone();
+            made.tablets.push(DesiredTablets {
+                cell: cell(hosts[host].cell),
+                tablet_type: if pin.rdonly {
+                    TabletType::Rdonly
+                } else {
+                    TabletType::Replica
+                },
+                count: 1,
+                pin: Some(Pin {
+                    host: host_name(host),
+                    // Without a uid a pin may be for all shards.
+                    shard: (pin.uid.is_some() || pin.port.is_some() || pin.shard == 1)
+                        .then_some(shard),
+                    uid: pin.uid,
+                    mysql_port: pin.port,
+                }),
+            });
+        }
+        keyspaces.insert(KeyspaceName::new(KEYSPACES[ks.name]).unwrap(), made);
+    }
+    Desired {
+        cluster: "shop".to_owned(),
+        cells: (0..shape.cells).map(cell).collect(),
+        keyspaces,
+        changes: ChangePolicy::default(),
+        backups: None,
+        gates: shape
+            .gates
+            .iter()
+            .map(|(index, count)| {
+                let gates = DesiredGates {
+                    count: *count,
+                    mysql_port: 15306,
+                };
+                (cell(*index), gates)
+            })
+            .collect(),
+        users: shape
+            .users
+            .iter()
+            .map(|(user, password)| {
+                let name = format!("user{user}");
+                let user = DesiredUser {
+                    source: PasswordSource::Env("PASSWORD".to_owned()),
+                    verifier: Some(UserRecord::from_password(&name, &format!("{password}"))),
+                };
+                (name, user)
+            })
+            .collect(),
+    }
+}
+
+pub fn host_name(index: usize) -> HostName {
+    HostName::new(format!("h{index}")).unwrap()
+}
+
+fn host(index: usize, hosts: &[HostShape]) -> HostRecord {
+    let shape = &hosts[index];
+    let mut address = index;
+    while address > 0 && hosts[address].same_address {
+        address -= 1;
+    }
+    HostRecord {
+        name: host_name(index),
+        cell: cell(shape.cell),
+        address: format!("10.0.0.{address}"),
+        agent_url: String::new(),
+        capacity: shape.capacity,
+        first_mysql_port: 17_000,
+        flavor: if shape.mysql {
+            FlavorKind::MySql
+        } else {
+            FlavorKind::MariaDb
+        },
+        server_version: "10.11.6".to_owned(),
+        version: String::new(),
+        started_at: 0,
+        tablets_dir: String::new(),
+    }
+}
+
+/// The live state of a case: its hosts, and what its earlier specs have left.
+pub fn live(case: &Case) -> Live {
+    let mut live = Live::default();
+    for index in 0..case.hosts.len() {
+        let host = host(index, &case.hosts);
+        live.records.hosts.insert(host.name.clone(), host);
+    }
+    if case.canonical {
+        for name in KEYSPACES {
+            let mut known = BTreeMap::new();
+            for table in 0..TABLES.len() {
+                for auto in [false, true] {
+                    let canonical = Canonical::Definition(definition(table, auto));
+                    known.insert(statement(table, auto), canonical);
+                }
+            }
+            let name = KeyspaceName::new(name).unwrap();
+            live.observed.canonical.insert(name, known);
+        }
+    }
+    for (shape, part) in &case.before {
+        let spec = desired(shape, &case.hosts);
+        let Ok((steps, _)) = make_steps(&spec, &live) else {
+            continue;
+        };
+        let done = steps.len() * (*part as usize).min(100) / 100;
+        simulate::apply_all(&mut live, &steps[..done]);
+        live.records.spec = Some(SpecRecord {
+            digest: String::new(),
+            desired: serde_json::to_value(&spec).unwrap(),
+            applied_by: String::new(),
+            applied_at: 0,
+        });
+    }
+    for index in &case.lost {
+        if live.records.tablets.is_empty() {
+            break;
+        }
+        let aliases: Vec<_> = live.records.tablets.keys().cloned().collect();
+        let alias = index.get(&aliases);
+        live.records.tablets.remove(alias);
+        live.observed.tablets.remove(alias);
+    }
+    for index in &case.dead {
+        if *index < case.hosts.len() && case.hosts.len() > 1 {
+            let name = host_name(*index);
+            live.records.hosts.remove(&name);
+            let records = &live.records.tablets;
+            let on_it = |alias: &_| records.get(alias).is_some_and(|t| t.host == name);
+            live.observed.tablets.retain(|alias, _| !on_it(alias));
+        }
+    }
+    live
+}
+
+/// Numbers that follow from a seed.
+pub struct Numbers(u64);
+
+impl Numbers {
+    pub fn new(seed: u64) -> Self {
+        Self(seed | 1)
+    }
+    pub fn below(&mut self, end: usize) -> usize {
+        self.0 ^= self.0 << 13;
+        self.0 ^= self.0 >> 7;
+        self.0 ^= self.0 << 17;
+        (self.0 >> 11) as usize % end.max(1)
+    }
+}
+
+/// Some of the steps in an order that their dependencies allow.
+pub fn some_in_any_order<'a>(steps: &'a [Step], numbers: &mut Numbers) -> Vec<&'a Step> {
+    let count = numbers.below(steps.len() + 1);
+    let mut done: Vec<&Step> = Vec::new();
+    let mut ids = std::collections::HashSet::new();
+    let mut left: Vec<&Step> = steps.iter().collect();
+    while done.len() < count {
+        let ready: Vec<usize> = (0..left.len())
+            .filter(|i| left[*i].after.iter().all(|id| ids.contains(id.as_str())))
+            .collect();
+        let Some(at) = ready.get(numbers.below(ready.len())) else {
+            break;
+        };
+        let step = left.remove(*at);
+        ids.insert(step.id.as_str());
+        done.push(step);
+    }
+    done
+}

@@ -1,0 +1,300 @@
+//! What holds of every plan, over generated cases.
+
+mod common;
+
+use std::cell::Cell;
+use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
+
+use proptest::prelude::*;
+use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use vtplan_planner::desired::{Desired, OnRemove};
+use vtplan_planner::live::Live;
+use vtplan_planner::plan::{Action, Risk, Step};
+use vtplan_planner::{make_destroy_plan, make_plan, make_steps, simulate};
+use vtplan_state::model::{HostName, KeyspaceName, ShardName, TabletAlias};
+
+use common::{Case, Numbers, case, desired, live, some_in_any_order};
+
+type Checked = Result<(), TestCaseError>;
+
+/// Runs a property on cases that have a plan until `wanted` of them had steps.
+fn on_plans(wanted: u32, check: impl Fn(&Case, &Desired, &Live, &[Step]) -> Checked) {
+    let with_steps = Cell::new(0u32);
+    let mut rounds = 0;
+    while with_steps.get() < wanted {
+        let mut runner = TestRunner::new(Config {
+            cases: wanted.min(2_000),
+            failure_persistence: None,
+            max_shrink_iters: 20_000,
+            ..Config::default()
+        });
+        let result = runner.run(&case(), |case| {
+            let (desired, live) = (desired(&case.desired, &case.hosts), live(&case));
+            let Ok((steps, _)) = make_steps(&desired, &live) else {
+                return Ok(());
+            };
+            // A tablet without a host cannot be created, so such a plan is only for reading.
+            if !appliable(&steps) {
+                return Ok(());
+            }
+            check(&case, &desired, &live, &steps)?;
+            with_steps.set(with_steps.get() + u32::from(!steps.is_empty()));
+            Ok(())
+        });
+        if let Err(error) = result {
+            panic!("{error}");
+        }
+        rounds += 1;
+        assert!(rounds < 100, "the generated cases hardly ever have a plan");
+    }
+}
+
+/// Planning after `done` gives the steps that are left, with the dependencies that are left.
+fn left_after(desired: &Desired, live: &Live, steps: &[Step], done: &[&Step]) -> Checked {
+    let mut after = live.clone();
+    simulate::apply_all(&mut after, done.iter().copied());
+    let ids: HashSet<&str> = done.iter().map(|s| s.id.as_str()).collect();
+    let mut left: Vec<Step> = steps
+        .iter()
+        .filter(|s| !ids.contains(s.id.as_str()))
+        .cloned()
+        .collect();
+    for step in &mut left {
+        step.after.retain(|id| !ids.contains(id.as_str()));
+    }
+    let again = make_steps(desired, &after);
+    let Ok((again, _)) = again else {
+        return Err(TestCaseError::fail(format!(
+            "no plan after {ids:?}: {again:?}"
+        )));
+    };
+    if again != left {
+        let show = |steps: &[Step]| {
+            let lines = steps.iter().map(|s| serde_json::to_string(s).unwrap());
+            lines.collect::<Vec<_>>().join("\n")
+        };
+        let (left, again) = (show(&left), show(&again));
+        let diff = similar::TextDiff::from_lines(&left, &again);
+        let diff = diff.unified_diff().context_radius(0).to_string();
+        let done: Vec<&str> = done.iter().map(|s| s.id.as_str()).collect();
+        return Err(TestCaseError::fail(format!("after {done:?}:\n{diff}")));
+    }
+    Ok(())
+}
+
+#[test]
+fn a_plan_cut_anywhere_is_continued_by_planning_again() {
+    on_plans(10_000, |case, desired, live, steps| {
+        let mut numbers = Numbers::new(case.seed);
+        let done = some_in_any_order(steps, &mut numbers);
+        left_after(desired, live, steps, &done)?;
+        let prefix: Vec<&Step> = steps[..numbers.below(steps.len() + 1)].iter().collect();
+        left_after(desired, live, steps, &prefix)
+    });
+}
+
+#[test]
+fn every_prefix_of_a_plan_leaves_the_rest() {
+    on_plans(300, |_, desired, live, steps| {
+        for k in 0..=steps.len() {
+            let done: Vec<&Step> = steps[..k].iter().collect();
+            left_after(desired, live, steps, &done)?;
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn a_step_done_twice_is_a_step_done_once() {
+    on_plans(1_000, |_, _, live, steps| {
+        let mut once = live.clone();
+        for step in steps {
+            simulate::apply(&mut once, step);
+            let mut twice = once.clone();
+            simulate::apply(&mut twice, step);
+            prop_assert_eq!(&twice, &once, "{}", &step.id);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn equal_inputs_give_byte_equal_plans_and_no_step_is_left_at_the_end() {
+    on_plans(1_000, |_, desired, live, steps| {
+        let json = |live: &Live| {
+            let plan = make_plan(desired, live).expect("there was a plan before");
+            serde_json::to_string(&plan).unwrap()
+        };
+        // From JSON, so that nothing but the values can be equal.
+        let copy: Live = serde_json::from_value(serde_json::to_value(live).unwrap()).unwrap();
+        prop_assert_eq!(json(live), json(&copy));
+        let mut end = live.clone();
+        simulate::apply_all(&mut end, steps);
+        let plan = make_plan(desired, &end).expect("a done plan leaves a sound state");
+        prop_assert_eq!(plan.steps, vec![]);
+        Ok(())
+    });
+}
+
+/// Whether every tablet of the plan has a host.
+fn appliable(steps: &[Step]) -> bool {
+    !steps
+        .iter()
+        .any(|s| matches!(s.action, Action::CreateTablet { host: None, .. }))
+}
+
+#[test]
+fn dependencies_come_first_and_ids_are_unique() {
+    on_plans(1_000, |_, _, _, steps| {
+        let mut seen: HashSet<&str> = HashSet::new();
+        for step in steps {
+            prop_assert_eq!(&step.id, &step.action.id());
+            for id in &step.after {
+                prop_assert!(seen.contains(id.as_str()), "{} after {}", &step.id, id);
+            }
+            let sorted: Vec<_> = BTreeSet::from_iter(&step.after).into_iter().collect();
+            prop_assert_eq!(sorted, step.after.iter().collect::<Vec<_>>());
+            prop_assert!(seen.insert(&step.id), "{} twice", &step.id);
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn data_goes_only_where_the_spec_said_so() {
+    on_plans(1_000, |case, desired, live, steps| {
+        let before = case
+            .before
+            .iter()
+            .rev()
+            .map(|(shape, _)| common::desired(shape, &case.hosts));
+        let consent = |keyspace: &KeyspaceName| {
+            let now = desired.keyspaces.get(keyspace);
+            let then = before
+                .clone()
+                .filter_map(|d| d.keyspaces.get(keyspace).cloned());
+            let all = now.cloned().into_iter().chain(then);
+            all.into_iter().any(|ks| {
+                ks.on_remove == OnRemove::Drop
+                    || ks.tables.values().any(|t| t.on_remove == OnRemove::Drop)
+            })
+        };
+        let mut gone: BTreeMap<(&KeyspaceName, &ShardName), u32> = BTreeMap::new();
+        for step in steps {
+            if let Action::DeleteTablet {
+                alias,
+                keyspace,
+                shard,
+                ..
+            } = &step.action
+            {
+                *gone.entry((keyspace, shard)).or_default() += 1;
+                let seen = live.observed.tablets.contains_key(alias);
+                let primary = live.records.shard(keyspace, shard).unwrap();
+                prop_assert!(seen || primary.primary.is_none(), "{alias} was not seen");
+                let tables = live
+                    .observed
+                    .tablets
+                    .get(alias)
+                    .and_then(|o| o.tables.as_ref());
+                let holds = tables.is_some_and(|t| !t.is_empty());
+                let moved = steps
+                    .iter()
+                    .any(|s| matches!(&s.action, Action::Reparent { from, .. } if from == alias));
+                prop_assert!(
+                    !holds || moved || step.risk == Risk::Destructive,
+                    "{alias} is the primary of a shard with tables"
+                );
+            }
+            if step.risk == Risk::Destructive {
+                let (Action::DeleteTablet { keyspace, .. } | Action::DropTable { keyspace, .. }) =
+                    &step.action
+                else {
+                    return Err(TestCaseError::fail(format!("{} is destructive", step.id)));
+                };
+                prop_assert!(consent(keyspace), "{} without consent", &step.id);
+            }
+        }
+        Ok(())
+    });
+}
+
+#[test]
+fn tablets_never_share_a_uid_or_a_port_and_hosts_are_not_overfull() {
+    on_plans(2_000, |case, desired, live, steps| {
+        let mut all = live.clone();
+        let creations = steps
+            .iter()
+            .filter(|s| !matches!(s.action, Action::DeleteTablet { .. }));
+        simulate::apply_all(&mut all, creations);
+        let (mut uids, mut ports) = (HashSet::new(), HashSet::new());
+        let mut load: HashMap<&HostName, u32> = HashMap::new();
+        for tablet in all.records.tablets.values() {
+            prop_assert!(
+                uids.insert(tablet.alias.uid),
+                "{} has another's uid",
+                &tablet.alias
+            );
+            if let Some(host) = all.records.hosts.get(&tablet.host) {
+                let place = (host.address.as_str(), tablet.mysql_port);
+                prop_assert!(ports.insert(place), "{place:?} twice");
+                prop_assert_eq!(&host.cell, &tablet.alias.cell);
+                let there = load.entry(&tablet.host).or_default();
+                *there += 1;
+                prop_assert!(*there <= host.capacity, "{} is overfull", &host.name);
+            }
+        }
+        apart(case, desired, live, &all)
+    });
+}
+
+/// Two new tablets of a shard are on different hosts if its flavor has enough of them.
+fn apart(_: &Case, desired: &Desired, before: &Live, after: &Live) -> Checked {
+    for (name, keyspace) in &desired.keyspaces {
+        let pinned = keyspace.tablets.iter().any(|t| t.pin.is_some());
+        for shard in &keyspace.shards {
+            for cell in &desired.cells {
+                let there: Vec<_> = after
+                    .records
+                    .tablets_of(name, shard)
+                    .filter(|t| t.alias.cell == *cell)
+                    .filter(|t| after.records.hosts.contains_key(&t.host))
+                    .collect();
+                let Some(first) = there.first() else { continue };
+                let hosts = after.records.hosts.values();
+                let hosts = hosts.filter(|h| h.cell == *cell && h.flavor == first.flavor);
+                if pinned || hosts.count() < there.len() {
+                    continue;
+                }
+                let new = |alias: &TabletAlias| !before.records.tablets.contains_key(alias);
+                for tablet in there.iter().filter(|t| new(&t.alias)) {
+                    let together = there.iter().filter(|t| t.host == tablet.host).count();
+                    prop_assert_eq!(together, 1, "{} is not alone on its host", &tablet.alias);
+                    prop_assert_eq!(tablet.flavor, first.flavor);
+                }
+            }
+        }
+    }
+    Ok(())
+}
+
+#[test]
+fn a_cluster_that_is_destroyed_leaves_nothing_wherever_it_was_cut() {
+    on_plans(500, |case, _, live, _| {
+        let plan = make_destroy_plan("shop", live).expect("everything can be destroyed");
+        let mut numbers = Numbers::new(case.seed);
+        let mut live = live.clone();
+        let done = some_in_any_order(&plan.steps, &mut numbers);
+        simulate::apply_all(&mut live, done.iter().copied());
+        let rest = make_destroy_plan("shop", &live).expect("also what is left of it");
+        prop_assert_eq!(rest.steps.len() + done.len(), plan.steps.len());
+        simulate::apply_all(&mut live, &rest.steps);
+        let records = &live.records;
+        let lost =
+            |t: &&vtplan_state::model::TabletRecord| records.shard(&t.keyspace, &t.shard).is_some();
+        prop_assert_eq!(records.tablets.values().filter(lost).count(), 0);
+        prop_assert!(records.shards.is_empty() && records.keyspaces.is_empty());
+        prop_assert!(records.users.is_empty() && records.gate_configs.is_empty());
+        Ok(())
+    });
+}
