@@ -19,6 +19,7 @@ use vtplan_planner::{make_destroy_plan, make_steps};
 use vtplan_state::model::{PlanStatus, StepProgress, StepState};
 
 use super::Settings;
+use super::done::is_done;
 use super::journal::Journal;
 use super::step::{self, Outcome};
 use super::trouble::Trouble;
@@ -80,7 +81,11 @@ struct Execution<'a> {
     stopped_at: Option<Instant>,
     /// When something last moved.
     moved_at: Instant,
+    /// What is left as far as can be told: what planning gives, and approved steps that it does
+    /// not give because it cannot see.
     left: BTreeSet<StepId>,
+    /// Approved steps that were seen to be done.
+    done: BTreeSet<StepId>,
 }
 
 struct Running {
@@ -124,6 +129,7 @@ impl<'a> Execution<'a> {
             stopped_at: None,
             moved_at: Instant::now(),
             left: BTreeSet::new(),
+            done: BTreeSet::new(),
         }
     }
 
@@ -155,6 +161,9 @@ impl<'a> Execution<'a> {
             let Some(step) = self.approved.get(progress.step.as_str()) else {
                 continue;
             };
+            if progress.state == StepState::Done {
+                self.done.insert(progress.step.clone());
+            }
             if progress.state == StepState::Running {
                 let state = State::Again(Instant::now());
                 let running = Running::new((*step).clone(), progress, state);
@@ -257,15 +266,21 @@ impl<'a> Execution<'a> {
 
     /// Writes down what is done.
     async fn settle(&mut self, remaining: &[Step], seen: &Gathered) -> Result<(), Superseded> {
-        let left: BTreeSet<StepId> = remaining.iter().map(|s| s.id.clone()).collect();
+        let mut left: BTreeSet<StepId> = remaining.iter().map(|s| s.id.clone()).collect();
+        for (id, step) in &self.approved {
+            if left.contains(*id) || self.done.contains(*id) {
+                continue;
+            }
+            if is_done(&step.action, seen) {
+                self.done.insert((*id).to_owned());
+            } else {
+                left.insert((*id).to_owned());
+            }
+        }
         let done: Vec<StepId> = self
             .running
             .iter()
-            .filter(|(id, running)| {
-                running.state != State::Acting
-                    && !left.contains(*id)
-                    && wait::is_settled(&running.step.action, seen)
-            })
+            .filter(|(id, running)| running.state != State::Acting && !left.contains(*id))
             .map(|(id, _)| id.clone())
             .collect();
         for id in done {
@@ -297,9 +312,6 @@ impl<'a> Execution<'a> {
     fn check_waits(&mut self, seen: &Gathered) {
         for (id, running) in &mut self.running {
             if !self.left.contains(id) {
-                if !wait::is_settled(&running.step.action, seen) {
-                    running.say(wait::waits_for(&running.step.action, seen).message);
-                }
                 continue;
             }
             match running.state {
@@ -328,7 +340,7 @@ impl<'a> Execution<'a> {
     /// Gives up when nothing has moved for too long.
     fn check_stall(&mut self, remaining: &[Step], seen: &Gathered) {
         let since = self.moved_at.elapsed();
-        if since < self.settings.stall || !self.acting.is_empty() || remaining.is_empty() {
+        if since < self.settings.stall || !self.acting.is_empty() || self.left.is_empty() {
             return;
         }
         let waits: Vec<String> = self
@@ -348,10 +360,17 @@ impl<'a> Execution<'a> {
         ));
     }
 
-    /// What is waited for although it is no step of the plan.
+    /// What is waited for although it was not started.
     fn recovering(&self, remaining: &[Step], seen: &Gathered) -> Vec<String> {
         let foreign = remaining.iter().filter(|step| !self.is_approved(step));
+        let unseen = self.approved.iter().filter(|(id, step)| {
+            self.left.contains(**id)
+                && !self.running.contains_key(**id)
+                && remaining.iter().all(|left| left.id != step.id)
+        });
         foreign
+            .chain(unseen.map(|(_, step)| *step))
+            .take(5)
             .map(|step| {
                 let waiting = wait::waits_for(&step.action, seen);
                 format!("{}: {}", step.id, waiting.message)
@@ -531,7 +550,7 @@ impl<'a> Execution<'a> {
                 message: self.failures.join("; "),
             });
         }
-        let all_done = remaining.is_some_and(<[Step]>::is_empty) && self.running.is_empty();
+        let all_done = remaining.is_some() && self.left.is_empty() && self.running.is_empty();
         if all_done {
             return Some(PlanStatus::Done { at });
         }

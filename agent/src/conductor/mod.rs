@@ -2,13 +2,15 @@
 //!
 //! - [`run`]: an agent's part in the election, for as long as the agent lives.
 //! - [`execute`]: one plan under the lock. [`step`] is what each kind of step does, [`reparent`]
-//!   the one that takes several moves; [`wait`] says what a step waits for.
+//!   the one that takes several moves; [`wait`] says what a step waits for, [`done`] whether
+//!   it is done.
 //! - [`write`]: transactions that only the holder of the lock can commit; [`journal`]: progress,
 //!   history and end of a plan.
 //! - [`world`]: all that it reaches out to. The simulation in `sim` (tests) is another world, with a
 //!   fault at every write and call.
 //! - [`failpoint`]: moments at which end-to-end tests do harm.
 
+mod done;
 pub mod execute;
 pub mod failpoint;
 mod journal;

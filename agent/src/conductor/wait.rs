@@ -53,16 +53,6 @@ pub fn waits_for(action: &Action, seen: &Gathered) -> Waiting {
     }
 }
 
-/// Whether a step that the plan does not ask for any more has left nothing behind that the next
-/// steps would stumble over.
-pub fn is_settled(action: &Action, seen: &Gathered) -> bool {
-    match action {
-        // Its host cannot be seen: it removes the server when it comes back.
-        Action::DeleteTablet { alias, .. } => !seen.live.observed.tablets.contains_key(alias),
-        _ => true,
-    }
-}
-
 fn server(seen: &Gathered, alias: &TabletAlias, host: &HostName) -> Waiting {
     match seen.live.observed.tablets.get(alias).map(|t| &t.server) {
         None => match seen.unseen.iter().find(|unseen| unseen.host == *host) {
