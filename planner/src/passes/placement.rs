@@ -69,6 +69,9 @@ pub(crate) fn choose<'a>(view: &View<'a>, draft: &mut Draft, shards: &mut [Shard
         }
     }
     for (cell, shortage) in crowded {
+        if shortage.unplaced.is_empty() {
+            continue;
+        }
         shortage.report(draft, &seats, cell);
     }
 }
