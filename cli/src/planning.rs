@@ -34,23 +34,26 @@ pub fn load_spec(
     paths: &[PathBuf],
     secrets: &dyn Secrets,
 ) -> Result<Loaded, CliError> {
-    let loaded = spec::load(paths, secrets).map_err(|errors| {
-        let number = count(errors.error_count(), "error");
-        let mut details = String::new();
-        for diagnostic in &errors.diagnostics {
-            details.push_str(&diagnostic.render(true));
-            details.push('\n');
-        }
-        CliError::new("invalid-spec", format!("the spec has {number}"))
-            .details_first(details)
-            .problems(&errors.diagnostics)
-    })?;
+    let loaded = spec::load(paths, secrets).map_err(|errors| invalid_spec(&errors))?;
     if !global.quiet {
         for warning in &loaded.warnings {
             err(&warning.render(true));
         }
     }
     Ok(loaded)
+}
+
+/// All problems of a spec as one error.
+pub fn invalid_spec(errors: &spec::SpecErrors) -> CliError {
+    let number = count(errors.error_count(), "error");
+    let mut details = String::new();
+    for diagnostic in &errors.diagnostics {
+        details.push_str(&diagnostic.render(true));
+        details.push('\n');
+    }
+    CliError::new("invalid-spec", format!("the spec has {number}"))
+        .details_first(details)
+        .problems(&errors.diagnostics)
 }
 
 /// What there is of the cluster. A store that does not exist is an empty cluster.

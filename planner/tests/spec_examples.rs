@@ -2,7 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
-use vtplan_planner::spec::{self, Loaded, NoSecrets};
+use vtplan_planner::spec::{self, Language, Loaded, NoSecrets};
 
 fn examples() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../specs/examples")
@@ -29,5 +29,49 @@ fn both_spellings_of_an_example_mean_the_same() {
         assert_eq!(yaml.desired, kdl.desired, "{name}");
         assert_eq!(yaml.digest, kdl.digest, "{name}");
         assert_eq!(kdl.warnings, [], "{name}");
+    }
+}
+
+#[test]
+fn the_examples_are_formatted() {
+    for entry in std::fs::read_dir(examples()).unwrap() {
+        let path = entry.unwrap().path();
+        let Some(language) = Language::of(&path) else {
+            continue;
+        };
+        let text = std::fs::read_to_string(&path).unwrap();
+        let formatted = spec::format(&path, &text, language).unwrap();
+        assert_eq!(formatted, text, "{}", path.display());
+    }
+}
+
+#[test]
+fn an_example_is_converted_to_what_its_other_spelling_says() {
+    for name in ["commerce", "sharded", "three-hosts"] {
+        for (from, to) in [("yaml", "kdl"), ("kdl", "yaml")] {
+            let path = examples().join(format!("{name}.{from}"));
+            let text = std::fs::read_to_string(&path).unwrap();
+            let (from, to_language) = (
+                Language::of(&path).unwrap(),
+                Language::of(Path::new(to).with_extension(to).as_path()).unwrap(),
+            );
+            let converted = spec::convert(&path, &text, from, to_language).unwrap();
+            assert!(converted.comments_left_out > 0);
+            let folder = tempfile::tempdir().unwrap();
+            let schema = folder.path().join("schema");
+            std::fs::create_dir(&schema).unwrap();
+            for sql in ["commerce.sql", "product.sql", "customer.sql"] {
+                std::fs::copy(examples().join("schema").join(sql), schema.join(sql)).unwrap();
+            }
+            let file = folder.path().join(format!("{name}.{to}"));
+            std::fs::write(&file, &converted.text).unwrap();
+            let loaded = spec::load(&[file], &NoSecrets).unwrap();
+            assert_eq!(
+                loaded.desired,
+                load(&format!("{name}.yaml")).desired,
+                "{name}"
+            );
+            insta::assert_snapshot!(format!("{name}-to-{to}"), converted.text);
+        }
     }
 }

@@ -10,6 +10,7 @@ mod check;
 mod decode;
 pub mod diag;
 pub mod files;
+mod format;
 pub mod model;
 mod read;
 mod resolve;
@@ -25,13 +26,15 @@ use std::path::PathBuf;
 
 use crate::desired::Desired;
 use diag::Problems;
-use files::Language;
 use model::Spec;
 use source::Sources;
 use tree::Node;
 
 pub use diag::{Diagnostic, Place, Related, Severity, SpecErrors};
+pub use files::Language;
+pub use format::{Converted, convert, format};
 pub use secrets::{MissingSecret, NoSecrets, ProcessSecrets, Secrets};
+pub use shape::json_schema::json_schema;
 
 /// A spec that can be planned with.
 #[derive(Debug, Clone)]
@@ -69,6 +72,20 @@ pub fn load(paths: &[PathBuf], secrets: &dyn Secrets) -> Result<Loaded, SpecErro
         }),
         None => Err(SpecErrors { diagnostics }),
     }
+}
+
+/// The spec files that `paths` mean (folders replaced by their files), with their languages.
+///
+/// # Errors
+/// Folders without specs, files that are none.
+pub fn spec_files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Language)>, SpecErrors> {
+    let mut problems = Problems::default();
+    let files = files::spec_files(paths, &mut problems);
+    if problems.has_errors() {
+        let diagnostics = problems.resolve(&Sources::default());
+        return Err(SpecErrors { diagnostics });
+    }
+    Ok(files)
 }
 
 /// `None`: errors were reported.

@@ -26,11 +26,6 @@ pub fn check(keyspace: &ResolvedKeyspace<'_>, problems: &mut Problems) {
     for (name, definition) in &vschema.vindexes {
         let path = format!("vindexes/{name}");
         if let Err(why) = vindex::build(definition) {
-            // Until `build` knows the functions.
-            if matches!(why, VindexError::UnknownType { .. }) && definition.vindex_type == "xxhash"
-            {
-                continue;
-            }
             let (code, at) = match &why {
                 VindexError::Param { param, .. } => {
                     ("vindex-param", format!("{path}/params/{param}"))

@@ -11,19 +11,8 @@ use crate::spec::tree::{Entry, Form, MAX_DEPTH, Node, Value};
 
 /// Reads one file. `None` (with a problem reported) when it is not KDL.
 pub fn read(file: u32, source: &SourceFile, problems: &mut Problems) -> Option<Node> {
+    let document = parse(file, source, problems)?;
     let text = &source.text;
-    if let Some(at) = too_deep(text) {
-        let message = format!("nested deeper than {MAX_DEPTH} levels");
-        problems.error("too-deep", Span::new(file, at, at + 1), message);
-        return None;
-    }
-    let document = match KdlDocument::parse_v2(text) {
-        Ok(document) => document,
-        Err(error) => {
-            syntax_errors(file, text, &error, problems);
-            return None;
-        }
-    };
     let mut reader = Reader {
         file,
         text,
@@ -34,6 +23,23 @@ pub fn read(file: u32, source: &SourceFile, problems: &mut Problems) -> Option<N
         Value::Map(entries),
         Span::new(file, 0, text.len()),
     ))
+}
+
+/// The document of a text. `None` (with a problem reported) when it is not KDL.
+pub fn parse(file: u32, source: &SourceFile, problems: &mut Problems) -> Option<KdlDocument> {
+    let text = &source.text;
+    if let Some(at) = too_deep(text) {
+        let message = format!("nested deeper than {MAX_DEPTH} levels");
+        problems.error("too-deep", Span::new(file, at, at + 1), message);
+        return None;
+    }
+    match KdlDocument::parse_v2(text) {
+        Ok(document) => Some(document),
+        Err(error) => {
+            syntax_errors(file, text, &error, problems);
+            None
+        }
+    }
 }
 
 /// The parser recurses for each brace and each comment in a comment, so their depth is bounded
@@ -92,10 +98,13 @@ enum Found {
     Args(Vec<Node>),
     Items(Vec<Node>),
     Named(Vec<Entry>),
-    Tablets {
-        counts: Vec<(Sp<String>, Vec<Entry>)>,
-        pinned: Vec<Node>,
-    },
+    /// Counts have their cell and fields, pinned ones are whole nodes.
+    Tablets(Vec<Tablets>),
+}
+
+enum Tablets {
+    Counts(Sp<String>, Vec<Entry>),
+    Pinned(Node),
 }
 
 struct Reader<'a> {
@@ -216,16 +225,7 @@ impl Reader<'_> {
                     all.push(entry);
                 }
             }
-            (
-                Found::Tablets { counts, pinned },
-                Found::Tablets {
-                    counts: new_counts,
-                    pinned: new_pinned,
-                },
-            ) => {
-                counts.extend(new_counts);
-                pinned.extend(new_pinned);
-            }
+            (Found::Tablets(all), Found::Tablets(new)) => all.extend(new),
             _ => {
                 let first = *first;
                 self.twice(&field.name.replace('_', "-"), key, first);
@@ -382,19 +382,13 @@ impl Reader<'_> {
     ) -> Option<Found> {
         if node.name().value() == "tablet" {
             let item = self.item(parts, shape.as_list()?, None, key)?;
-            return Some(Found::Tablets {
-                counts: Vec::new(),
-                pinned: vec![item],
-            });
+            return Some(Found::Tablets(vec![Tablets::Pinned(item)]));
         }
         let (_, counts) = shape.as_map()?;
         let cell = self.one_name(parts, key)?;
         let fields = counts.as_struct()?;
         let entries = self.body(&parts.properties, parts.children, fields);
-        Some(Found::Tablets {
-            counts: vec![(cell, entries)],
-            pinned: Vec::new(),
-        })
+        Some(Found::Tablets(vec![Tablets::Counts(cell, entries)]))
     }
 
     /// The one argument that is a name.
@@ -502,25 +496,41 @@ fn finish(found: Found, shape: &'static Shape, key: Span) -> Node {
             }
             Node::new(Value::Seq(items), key)
         }
-        Found::Tablets { counts, pinned } => {
-            let twice = |i: usize| counts[..i].iter().any(|(cell, _)| *cell == counts[i].0);
-            if pinned.is_empty() && !(0..counts.len()).any(twice) {
-                let entries = counts.into_iter().map(|(cell, entries)| {
-                    let value = Node::new(Value::Map(entries), cell.span);
-                    Entry { key: cell, value }
-                });
-                return Node::new(Value::Map(entries.collect()), key);
+        Found::Tablets(all) => finish_tablets(all, key),
+    }
+}
+
+/// A mapping by cell where that can say it, else a list.
+fn finish_tablets(all: Vec<Tablets>, key: Span) -> Node {
+    let mut cells = std::collections::HashSet::new();
+    let by_cell = all.iter().all(|t| match t {
+        Tablets::Counts(cell, _) => cells.insert(cell.value.clone()),
+        Tablets::Pinned(_) => false,
+    });
+    let mut items = Vec::new();
+    let mut entries = Vec::new();
+    for tablets in all {
+        match tablets {
+            Tablets::Pinned(node) => items.push(node),
+            Tablets::Counts(cell, fields) if by_cell => {
+                let value = Node::new(Value::Map(fields), cell.span);
+                entries.push(Entry { key: cell, value });
             }
-            let counts = counts.into_iter().map(|(cell, mut entries)| {
+            Tablets::Counts(cell, mut fields) => {
                 let span = cell.span;
                 let value = Node::scalar(cell.value, Form::Text, span);
                 let key = Sp::new("cell".to_owned(), span);
-                entries.insert(0, Entry { key, value });
-                Node::new(Value::Map(entries), span)
-            });
-            Node::new(Value::Seq(counts.chain(pinned).collect()), key)
+                fields.insert(0, Entry { key, value });
+                items.push(Node::new(Value::Map(fields), span));
+            }
         }
     }
+    let value = if by_cell {
+        Value::Map(entries)
+    } else {
+        Value::Seq(items)
+    };
+    Node::new(value, key)
 }
 
 /// Whether one item is meant as itself, not as a list of one: `shards 2`.

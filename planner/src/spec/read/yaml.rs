@@ -113,8 +113,15 @@ impl Reader<'_> {
                     Some(b'[' | b'{') => Style::Flow,
                     _ => Style::Block,
                 };
+                // The event's own end may be past the blanks and comments that follow.
+                let last = match style {
+                    Style::Flow => {
+                        Span::new(self.file, span.start as usize, span.start as usize + 1)
+                    }
+                    _ => span,
+                };
                 let node = Node {
-                    span: start.to(span),
+                    span: start.to(last),
                     value,
                     style,
                 };

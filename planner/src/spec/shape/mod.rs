@@ -3,6 +3,7 @@
 //! writer, and the JSON Schema for editors are all driven by it, so they cannot disagree.
 
 pub mod check;
+pub mod json_schema;
 pub mod kinds;
 pub mod language;
 
