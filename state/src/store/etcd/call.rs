@@ -2,9 +2,10 @@
 
 use std::error::Error as _;
 use std::future::Future;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use etcd_client::Error as EtcdError;
+use etcd_client::{Client, Error as EtcdError};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::store::StoreError;
@@ -44,11 +45,21 @@ impl Backoff {
 /// Tries calls until they succeed, fail for good, or the time is over.
 pub struct Caller {
     url: String,
+    /// Set once connected: it logs in anew when that is asked for.
+    client: OnceLock<Client>,
 }
 
 impl Caller {
     pub fn new(url: String) -> Self {
-        Self { url }
+        Self {
+            url,
+            client: OnceLock::new(),
+        }
+    }
+
+    pub fn connected(&self, client: &Client) {
+        // Only the first is kept; there is only one.
+        let _ = self.client.set(client.clone());
     }
 
     pub fn url(&self) -> &str {
@@ -65,6 +76,10 @@ impl Caller {
         loop {
             let why = match timeout(ATTEMPT, attempt()).await {
                 Ok(Ok(done)) => return Ok(done),
+                Ok(Err(error)) if is_login_outdated(&error) => {
+                    self.log_in().await;
+                    describe(&error)
+                }
                 Ok(Err(error)) if is_final(&error) => return Err(self.error(&error)),
                 Ok(Err(error)) => describe(&error),
                 Err(_) => format!("no answer within {} seconds", ATTEMPT.as_secs()),
@@ -77,6 +92,13 @@ impl Caller {
             }
             tracing::debug!(url = %self.url, %why, "a call of etcd is tried again");
             backoff.pause().await;
+        }
+    }
+
+    /// Gets a new token. Whether that went well, the next call tells.
+    async fn log_in(&self) {
+        if let Some(client) = self.client.get() {
+            let _ = timeout(ATTEMPT, client.refresh_token()).await;
         }
     }
 
@@ -140,6 +162,13 @@ pub fn is_final(error: &EtcdError) -> bool {
         | EtcdError::Utf8Error(_) => true,
         _ => false,
     }
+}
+
+/// Whether users or roles were changed since this client logged in: etcd then refuses the token.
+/// (That a token has expired, the client library mends by itself.)
+fn is_login_outdated(error: &EtcdError) -> bool {
+    let text = describe(error);
+    text.contains("revision in header is old") || text.contains("revision of auth store is old")
 }
 
 pub fn is_not_found(error: &EtcdError) -> bool {

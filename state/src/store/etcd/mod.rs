@@ -2,6 +2,11 @@
 //!
 //! [`address`] is its URL, [`call`] retries what may be retried, [`txn`] makes transactions that are
 //! done once however often they have to be sent, [`watch`] survives reconnects.
+//!
+//! etcd keeps every revision until it is told to compact: run it with `--auto-compaction-retention`.
+//! A watch that lags behind a compaction starts over from a listing. A value may be as large as
+//! etcd's `--max-request-bytes`, 1.5 MiB by default. A user needs a role that may read and write what
+//! starts with `/vtplan`.
 
 mod address;
 mod call;
@@ -52,6 +57,7 @@ impl EtcdStore {
         }
         let connect = || Client::connect(address.endpoints.clone(), Some(options.clone()));
         let client = caller.call(connect).await?;
+        caller.connected(&client);
         let store = Self {
             shared: Arc::new(Shared {
                 client,

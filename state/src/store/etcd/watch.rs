@@ -99,11 +99,10 @@ impl Watch {
         }
         if message.canceled() {
             let why = message.cancel_reason();
-            if why.contains("permission denied") || why.contains("invalid auth") {
-                return Err(StoreError::Failed {
-                    url: self.shared.url().to_owned(),
-                    why: format!("the watch of {} was refused: {why}", self.prefix),
-                });
+            if why.contains("permission denied") || why.contains("auth") {
+                // It may only be the token that the server does not know any more. A read gets a
+                // new one, or tells that the user may really not.
+                self.read_once().await?;
             }
             return self.again(why).await;
         }
@@ -130,6 +129,14 @@ impl Watch {
             .collect::<Vec<_>>()
             .into_iter();
         Ok(())
+    }
+
+    /// Reads what is watched; unlike a watch, a read that is refused logs in anew.
+    async fn read_once(&self) -> Result<(), StoreError> {
+        match self.shared.list_many(&[&self.prefix]).await {
+            Ok(_) | Err(StoreError::Unreachable { .. }) => Ok(()),
+            Err(error) => Err(error),
+        }
     }
 
     /// Tells everything anew. `if_lost`: only if the store really is behind what was told.

@@ -4,7 +4,8 @@
 //! what other processes committed ([`worker`]). Every transaction takes SQLite's write lock first,
 //! so transactions of all processes come one after the other and each gets the next revision.
 //! [`schema`] is the file, [`data`] what is done in it. The folder must be on a local disk: WAL
-//! mode needs memory that the processes share.
+//! mode needs memory that the processes share. A process that is stopped (not killed) in the middle
+//! of a transaction keeps the others from writing until it goes on.
 
 mod data;
 mod schema;
