@@ -221,12 +221,14 @@ impl Conn {
         self.settings.hash() == settings.hash() && self.database.as_ref() == database
     }
 
-    /// Brings database and settings to what a session wants; does nothing when they are.
+    /// Brings database and settings to what a session wants; does nothing when they are. `keep`:
+    /// the session has other state on the connection, which must not be reset.
     /// After an error the connection must not be used for anything else.
     pub async fn bring(
         &mut self,
         database: Option<&Arc<str>>,
         settings: &Arc<Settings>,
+        keep: bool,
     ) -> Result<(), BackendError> {
         if self.suits(database, settings) {
             return Ok(());
@@ -234,13 +236,18 @@ impl Conn {
         let mut out = Vec::new();
         let mut answers = 0;
         if self.settings.hash() != settings.hash() {
-            if !self.settings.is_empty() {
+            if keep {
+                if let Some(sql) = settings.statement_after(&self.settings) {
+                    put_command(&mut out, com::QUERY, sql.as_bytes());
+                    answers += 1;
+                }
+            } else if !self.settings.is_empty() {
                 put_command(&mut out, com::RESET_CONNECTION, &[]);
                 put_command(&mut out, com::QUERY, self.restore.as_bytes());
                 answers += 2;
                 self.statements.clear();
             }
-            if !settings.is_empty() {
+            if !keep && !settings.is_empty() {
                 put_command(&mut out, com::QUERY, settings.set_statement().as_bytes());
                 answers += 1;
             }

@@ -48,26 +48,30 @@ impl Settings {
 
     /// One statement that sets all of them.
     pub fn set_statement(&self) -> String {
-        let mut sql = String::from("SET ");
-        for (i, (name, value)) in self.values.iter().enumerate() {
-            if i > 0 {
-                sql.push_str(", ");
-            }
-            match name.strip_prefix('@') {
-                Some(user) => {
-                    sql.push_str("@`");
-                    sql.push_str(&user.replace('`', "``"));
-                    sql.push('`');
-                }
-                None => {
-                    sql.push_str("SESSION ");
-                    sql.push_str(name);
-                }
-            }
-            sql.push('=');
-            sql.push_str(value);
-        }
-        sql
+        let set = self.values.iter().map(|(name, value)| assignment(name, value));
+        format!("SET {}", set.collect::<Vec<_>>().join(", "))
+    }
+
+    /// One statement that brings a connection from `before` to these settings without a reset;
+    /// `None` when nothing differs.
+    pub fn statement_after(&self, before: &Settings) -> Option<String> {
+        let gone = before.values.keys().filter(|k| !self.values.contains_key(*k));
+        let gone = gone.map(|name| {
+            let none = if name.starts_with('@') { "NULL" } else { "DEFAULT" };
+            assignment(name, none)
+        });
+        let new = self.values.iter().filter(|(k, v)| before.values.get(*k) != Some(*v));
+        let new = new.map(|(name, value)| assignment(name, value));
+        let all: Vec<_> = gone.chain(new).collect();
+        (!all.is_empty()).then(|| format!("SET {}", all.join(", ")))
+    }
+}
+
+/// `SESSION name=value`, or the same for a user variable.
+fn assignment(name: &str, value: &str) -> String {
+    match name.strip_prefix('@') {
+        Some(user) => format!("@`{}`={value}", user.replace('`', "``")),
+        None => format!("SESSION {name}={value}"),
     }
 }
 
