@@ -5,6 +5,9 @@ use std::error::Error;
 fn main() -> Result<(), Box<dyn Error>> {
     tonic_prost_build::configure()
         .build_server(false)
-        .compile_protos(&["../agent/proto/vtplan/agent/v1/agent.proto"], &["../agent/proto"])?;
+        .compile_protos(
+            &["../agent/proto/vtplan/agent/v1/agent.proto"],
+            &["../agent/proto"],
+        )?;
     Ok(())
 }

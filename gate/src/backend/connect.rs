@@ -91,7 +91,14 @@ impl Address {
             && let Ok(Ok(stream)) = tokio::time::timeout(timeout, UnixStream::connect(socket)).await
         {
             let over_socket = self
-                .open(Stream::Unix(stream), socket, login, database, variant, timeout)
+                .open(
+                    Stream::Unix(stream),
+                    socket,
+                    login,
+                    database,
+                    variant,
+                    timeout,
+                )
                 .await;
             match over_socket {
                 Ok(conn) => return Ok(conn),
@@ -111,8 +118,15 @@ impl Address {
             Ok(Err(error)) => return Err(self.unreachable(&place, error)),
             Err(_) => return Err(self.unreachable(&place, "it does not answer")),
         };
-        self.open(Stream::Tcp(stream), &place, login, database, variant, timeout)
-            .await
+        self.open(
+            Stream::Tcp(stream),
+            &place,
+            login,
+            database,
+            variant,
+            timeout,
+        )
+        .await
     }
 
     fn unreachable(&self, place: &str, why: impl std::fmt::Display) -> ConnectError {
@@ -353,10 +367,8 @@ impl LoginState<'_> {
                     asked_key = true;
                     vec![2]
                 }
-                [1, pem @ ..] if asked_key => {
-                    auth::rsa_password(self.password, &self.nonce, pem)
-                        .ok_or_else(|| lost("its public key is not one"))?
-                }
+                [1, pem @ ..] if asked_key => auth::rsa_password(self.password, &self.nonce, pem)
+                    .ok_or_else(|| lost("its public key is not one"))?,
                 _ => return Err(lost("it asks for something unknown during the handshake")),
             };
             let mut out = Vec::new();

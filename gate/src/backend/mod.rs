@@ -112,8 +112,7 @@ impl Conn {
 
     /// Reads one message of an answer.
     pub async fn read(&mut self, sequence: &mut u8) -> Result<Message, BackendError> {
-        let message =
-            read_message(&mut self.stream, &mut self.inbuf, sequence, MAX_ANSWER).await?;
+        let message = read_message(&mut self.stream, &mut self.inbuf, sequence, MAX_ANSWER).await?;
         Ok(message)
     }
 
@@ -182,9 +181,7 @@ impl Conn {
             reader.u8().map_err(broken)?;
             let charset = reader.u16().map_err(broken)?;
             reader.u32().map_err(broken)?;
-            result
-                .columns
-                .push((reader.u8().map_err(broken)?, charset));
+            result.columns.push((reader.u8().map_err(broken)?, charset));
         }
         if !self.variant.deprecate_eof {
             self.read(&mut sequence).await?;

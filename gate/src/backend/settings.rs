@@ -48,19 +48,32 @@ impl Settings {
 
     /// One statement that sets all of them.
     pub fn set_statement(&self) -> String {
-        let set = self.values.iter().map(|(name, value)| assignment(name, value));
+        let set = self
+            .values
+            .iter()
+            .map(|(name, value)| assignment(name, value));
         format!("SET {}", set.collect::<Vec<_>>().join(", "))
     }
 
     /// One statement that brings a connection from `before` to these settings without a reset;
     /// `None` when nothing differs.
     pub fn statement_after(&self, before: &Settings) -> Option<String> {
-        let gone = before.values.keys().filter(|k| !self.values.contains_key(*k));
+        let gone = before
+            .values
+            .keys()
+            .filter(|k| !self.values.contains_key(*k));
         let gone = gone.map(|name| {
-            let none = if name.starts_with('@') { "NULL" } else { "DEFAULT" };
+            let none = if name.starts_with('@') {
+                "NULL"
+            } else {
+                "DEFAULT"
+            };
             assignment(name, none)
         });
-        let new = self.values.iter().filter(|(k, v)| before.values.get(*k) != Some(*v));
+        let new = self
+            .values
+            .iter()
+            .filter(|(k, v)| before.values.get(*k) != Some(*v));
         let new = new.map(|(name, value)| assignment(name, value));
         let all: Vec<_> = gone.chain(new).collect();
         (!all.is_empty()).then(|| format!("SET {}", all.join(", ")))
@@ -99,7 +112,10 @@ pub fn literal(value: Option<&[u8]>, kind: u8, charset: u16) -> String {
         (_, Ok(text)) if numeric => text.to_owned(),
         // Words and lists of words, such as an sql_mode.
         (_, Ok(text))
-            if charset != BINARY && text.bytes().all(|b| b.is_ascii_graphic() && b != b'\'' && b != b'\\') =>
+            if charset != BINARY
+                && text
+                    .bytes()
+                    .all(|b| b.is_ascii_graphic() && b != b'\'' && b != b'\\') =>
         {
             format!("'{text}'")
         }
@@ -125,11 +141,18 @@ mod tests {
     #[test]
     fn equal_settings_have_equal_hashes_and_none_has_zero() {
         let none = Settings::default();
-        let a = none.with("sql_mode", Some("''".into())).with("@x", Some("1".into()));
-        let b = none.with("@x", Some("1".into())).with("sql_mode", Some("''".into()));
+        let a = none
+            .with("sql_mode", Some("''".into()))
+            .with("@x", Some("1".into()));
+        let b = none
+            .with("@x", Some("1".into()))
+            .with("sql_mode", Some("''".into()));
         assert_eq!(a.hash(), b.hash());
         assert_ne!(a.hash(), none.hash());
-        assert_eq!(a.with("@x", None).with("sql_mode", None).hash(), none.hash());
+        assert_eq!(
+            a.with("@x", None).with("sql_mode", None).hash(),
+            none.hash()
+        );
         assert_eq!(a.set_statement(), "SET @`x`=1, SESSION sql_mode=''");
     }
 

@@ -12,7 +12,10 @@ use crate::protocol::scan::{Answer, ScanError, Scanner};
 #[derive(Debug)]
 pub enum ForwardError {
     /// The server's side. `passed`: bytes of the answer have gone to the client already.
-    Backend { why: String, passed: bool },
+    Backend {
+        why: String,
+        passed: bool,
+    },
     /// The server asked for a local file.
     LocalInfile,
     Client(std::io::Error),

@@ -159,7 +159,10 @@ impl Session {
             }
             Some(0) | None => return Err(broken()),
             Some(0xfb) => {
-                return Err(ScatterError::Lost(at, "it asks for a local file".to_owned()));
+                return Err(ScatterError::Lost(
+                    at,
+                    "it asks for a local file".to_owned(),
+                ));
             }
             _ => {}
         }
@@ -332,14 +335,17 @@ impl Session {
             }
             return Err(error.into());
         }
-        let runs = all.iter_mut().zip(commands).map(async |(held, (out, before))| {
-            let conn = &mut held.pooled.conn;
-            conn.send(&out).await?;
-            for _ in 0..before {
-                conn.read_ok().await?;
-            }
-            conn.read_ok().await
-        });
+        let runs = all
+            .iter_mut()
+            .zip(commands)
+            .map(async |(held, (out, before))| {
+                let conn = &mut held.pooled.conn;
+                conn.send(&out).await?;
+                for _ in 0..before {
+                    conn.read_ok().await?;
+                }
+                conn.read_ok().await
+            });
         let results = join_all(runs).await;
         let mut sum = OkPacket::default();
         let mut error = None;
@@ -416,11 +422,7 @@ impl Session {
 
     /// A statement failed on some shard within the client's transaction: it must have no effect
     /// on the others either.
-    async fn undo_statement(
-        &mut self,
-        all: &mut [Held],
-        savepoint: bool,
-    ) -> Result<(), Failure> {
+    async fn undo_statement(&mut self, all: &mut [Held], savepoint: bool) -> Result<(), Failure> {
         if !savepoint {
             return Ok(());
         }
@@ -434,9 +436,8 @@ impl Session {
                     held.pooled.conn.status &= !status::IN_TRANS;
                     for other in all.iter_mut() {
                         let rolled_back = other.pooled.conn.execute("ROLLBACK").await;
-                        rolled_back.map_err(|e| {
-                            Failure::Fatal(backend_failure(&other.tablet.alias, e))
-                        })?;
+                        rolled_back
+                            .map_err(|e| Failure::Fatal(backend_failure(&other.tablet.alias, e)))?;
                         other.begun = false;
                     }
                     self.roll_back_all().await;
@@ -611,7 +612,11 @@ impl Session {
         if more {
             flags |= status::MORE_RESULTS_EXISTS;
         }
-        if self.transaction.as_ref().is_some_and(|t| t.read_only == Some(true)) {
+        if self
+            .transaction
+            .as_ref()
+            .is_some_and(|t| t.read_only == Some(true))
+        {
             flags |= status::IN_TRANS_READONLY;
         }
         flags

@@ -67,11 +67,7 @@ impl Sequences {
                 database: Some(&database),
                 settings: &settings,
             };
-            let mut pooled = primary
-                .pool
-                .checkout(&want)
-                .await
-                .map_err(|e| e.to_sql())?;
+            let mut pooled = primary.pool.checkout(&want).await.map_err(|e| e.to_sql())?;
             let fetched = async {
                 pooled
                     .conn

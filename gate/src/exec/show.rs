@@ -56,7 +56,11 @@ impl Session {
             Show::VschemaTables => {
                 let (_, vschema) = self.vschema(snapshot, None)?;
                 let mut rows = Rows::text(&["Tables"]);
-                rows.rows = vschema.tables.keys().map(|t| vec![Some(t.clone())]).collect();
+                rows.rows = vschema
+                    .tables
+                    .keys()
+                    .map(|t| vec![Some(t.clone())])
+                    .collect();
                 rows
             }
             Show::VschemaVindexes { keyspace, table } => match table {
@@ -154,7 +158,10 @@ impl Session {
         count_only: bool,
         request: &Request<'_>,
     ) -> Result<(), Failure> {
-        if matches!(self.diagnostics, Diagnostics::Pinned(_) | Diagnostics::Held(..)) {
+        if matches!(
+            self.diagnostics,
+            Diagnostics::Pinned(_) | Diagnostics::Held(..)
+        ) {
             self.harvest().await;
         }
         let all: &[[String; 3]] = match &self.diagnostics {

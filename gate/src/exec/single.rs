@@ -75,7 +75,9 @@ impl Session {
                     if begin {
                         held.begun = false;
                     }
-                    self.put_sql_error(&error).await.map_err(ForwardError::Client)?;
+                    self.put_sql_error(&error)
+                        .await
+                        .map_err(ForwardError::Client)?;
                     return Ok(Answer {
                         error: Some(error),
                         ..Answer::default()
@@ -227,7 +229,10 @@ pub(crate) async fn put_statement(
     let id = conn.prepared(&text).await?;
     for (param, data) in &bound.statement.long_data {
         // Long data goes in pieces of any size, each at most a packet.
-        for piece in data.chunks(8 << 20).chain(data.is_empty().then_some(&[][..])) {
+        for piece in data
+            .chunks(8 << 20)
+            .chain(data.is_empty().then_some(&[][..]))
+        {
             put_with(out, &mut 0, |out| {
                 out.push(com::STMT_SEND_LONG_DATA);
                 out.extend_from_slice(&id.to_le_bytes());

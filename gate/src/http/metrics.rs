@@ -27,7 +27,9 @@ struct CodeLabel {
 }
 
 /// The kinds of plans, in the order of their counters.
-const KINDS: [&str; 7] = ["single", "scatter", "dml", "insert", "ddl", "gate", "refused"];
+const KINDS: [&str; 7] = [
+    "single", "scatter", "dml", "insert", "ddl", "gate", "refused",
+];
 
 /// How many of the slowest statements are kept, and for how long.
 const SLOWEST: usize = 20;
@@ -67,13 +69,10 @@ impl Default for Metrics {
         let kinds = Family::<PlanLabel, Counter>::default();
         let by_kind = KINDS.map(|plan| kinds.get_or_create_owned(&PlanLabel { plan }));
         registry.register("statements", "Statements by the kind of their plan", kinds);
-        let latency = Histogram::new(
-            [
-                50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2,
-                0.5, 1.0, 2.0, 5.0, 10.0,
-            ]
-            .into_iter(),
-        );
+        let latency = Histogram::new([
+            50e-6, 100e-6, 200e-6, 500e-6, 1e-3, 2e-3, 5e-3, 10e-3, 20e-3, 50e-3, 0.1, 0.2, 0.5,
+            1.0, 2.0, 5.0, 10.0,
+        ]);
         registry.register_with_unit(
             "statement_duration",
             "Time from a statement's arrival to the end of its answer",
@@ -125,7 +124,8 @@ impl Metrics {
             Some(last) => (last.seconds * 1e9) as u64,
             None => 0,
         };
-        self.slow_from.store(least.max(1_000_000), Ordering::Relaxed);
+        self.slow_from
+            .store(least.max(1_000_000), Ordering::Relaxed);
     }
 
     /// The slowest statements of the last minutes, the slowest first.
@@ -192,10 +192,16 @@ struct Moment {
 const POOL_GAUGES: [(&str, &str); 3] = [
     ("pool_open", "Connections to a tablet"),
     ("pool_idle", "Connections to a tablet that no session uses"),
-    ("pool_waiting", "Sessions that wait for a connection to a tablet"),
+    (
+        "pool_waiting",
+        "Sessions that wait for a connection to a tablet",
+    ),
 ];
 const POOL_COUNTERS: [(&str, &str); 2] = [
-    ("pool_waits", "How often a session had to wait for a connection"),
+    (
+        "pool_waits",
+        "How often a session had to wait for a connection",
+    ),
     ("pool_connects", "Connections opened"),
 ];
 
@@ -224,7 +230,11 @@ impl Moment {
 impl Collector for Moment {
     fn encode(&self, mut encoder: DescriptorEncoder<'_>) -> Result<(), std::fmt::Error> {
         let single = [
-            ("sessions", "Clients that are connected", self.sessions as i64),
+            (
+                "sessions",
+                "Clients that are connected",
+                self.sessions as i64,
+            ),
             (
                 "serving_revision",
                 "Revision of the records that statements are routed by",

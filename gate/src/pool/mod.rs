@@ -98,7 +98,16 @@ impl PoolError {
 /// The right to one of a pool's connections. Given back when dropped.
 #[derive(Debug)]
 struct Slot {
-    pool: Arc<Pool>,
+    /// `None`: it stands for nothing any more.
+    pool: Option<Arc<Pool>>,
+}
+
+impl Slot {
+    fn of(pool: &Arc<Pool>) -> Self {
+        Self {
+            pool: Some(pool.clone()),
+        }
+    }
 }
 
 /// A connection that is lent out. Dropping it closes it; [`PooledConn::release`] gives it back.
@@ -112,6 +121,13 @@ pub struct PooledConn {
 enum Grant {
     Conn(PooledConn),
     Slot(Slot),
+}
+
+/// How a session gets its connection.
+enum Decision {
+    Use(PooledConn),
+    Open(Slot),
+    Wait(oneshot::Receiver<Grant>),
 }
 
 #[derive(Debug, Default)]
@@ -195,36 +211,10 @@ impl Pool {
     /// Its database and settings may be others still: see [`Conn::bring`].
     pub async fn checkout(self: &Arc<Self>, want: &Want<'_>) -> Result<PooledConn, PoolError> {
         let worker = current_worker();
-        let wait = loop {
-            let mut state = self.lock();
-            if state.closed {
-                return Err(PoolError::Closed(self.address.load().tablet.clone()));
-            }
-            if let Some(at) = best(&state.idle, want, worker) {
-                let found = state.idle.swap_remove(at);
-                drop(state);
-                if let Some(found) = ready(found, worker) {
-                    return Ok(found);
-                }
-                continue;
-            }
-            if state.open < self.limits.max {
-                state.open += 1;
-                drop(state);
-                let slot = Slot { pool: self.clone() };
-                return self.open(slot, want).await;
-            }
-            if !state.idle.is_empty() {
-                // Of another variant: it makes room.
-                let other = state.idle.swap_remove(0);
-                drop(state);
-                let PooledConn { conn, slot } = other;
-                drop(conn);
-                return self.open(slot, want).await;
-            }
-            let (sender, receiver) = oneshot::channel();
-            state.waiting.push_back(sender);
-            break receiver;
+        let wait = match self.decide(want, worker)? {
+            Decision::Use(pooled) => return Ok(pooled),
+            Decision::Open(slot) => return self.open(slot, want).await,
+            Decision::Wait(receiver) => receiver,
         };
         self.waits.fetch_add(1, Ordering::Relaxed);
         let exhausted = || PoolError::Exhausted {
@@ -245,6 +235,37 @@ impl Pool {
                 };
                 self.open(slot, want).await
             }
+        }
+    }
+
+    /// What can be had without waiting.
+    fn decide(self: &Arc<Self>, want: &Want<'_>, worker: usize) -> Result<Decision, PoolError> {
+        loop {
+            let mut state = self.lock();
+            if state.closed {
+                return Err(PoolError::Closed(self.address.load().tablet.clone()));
+            }
+            if let Some(at) = best(&state.idle, want, worker) {
+                let found = state.idle.swap_remove(at);
+                drop(state);
+                if let Some(found) = ready(found, worker) {
+                    return Ok(Decision::Use(found));
+                }
+                continue;
+            }
+            if state.open < self.limits.max {
+                state.open += 1;
+                drop(state);
+                return Ok(Decision::Open(Slot::of(self)));
+            }
+            if !state.idle.is_empty() {
+                // Of another variant: it makes room.
+                let other = state.idle.swap_remove(0);
+                return Ok(Decision::Open(other.slot));
+            }
+            let (sender, receiver) = oneshot::channel();
+            state.waiting.push_back(sender);
+            return Ok(Decision::Wait(receiver));
         }
     }
 
@@ -370,7 +391,9 @@ impl PooledConn {
             return;
         }
         self.conn.last_use = Instant::now();
-        let pool = self.slot.pool.clone();
+        let Some(pool) = self.slot.pool.clone() else {
+            return;
+        };
         let mut this = self;
         loop {
             let mut state = pool.lock();
@@ -394,20 +417,21 @@ impl PooledConn {
 
 impl Drop for Slot {
     fn drop(&mut self) {
+        let Some(pool) = self.pool.take() else {
+            return;
+        };
         loop {
-            let mut state = self.pool.lock();
+            let mut state = pool.lock();
             let Some(waiting) = state.waiting.pop_front() else {
                 state.open = state.open.saturating_sub(1);
                 return;
             };
             drop(state);
-            let slot = Slot {
-                pool: self.pool.clone(),
-            };
-            match waiting.send(Grant::Slot(slot)) {
+            match waiting.send(Grant::Slot(Slot::of(&pool))) {
                 Ok(()) => return,
-                // It waits no longer. The slot that came back stands for this one.
-                Err(back) => std::mem::forget(back),
+                // That one waits no longer. What came back is this very slot.
+                Err(Grant::Slot(mut back)) => back.pool = None,
+                Err(Grant::Conn(_)) => {}
             }
         }
     }

@@ -35,7 +35,11 @@ impl SqlError {
 
     /// `ER_MALFORMED_PACKET` (1835).
     pub fn malformed(what: impl fmt::Display) -> Self {
-        Self::new(1835, b"HY000", format!("Malformed communication packet: {what}"))
+        Self::new(
+            1835,
+            b"HY000",
+            format!("Malformed communication packet: {what}"),
+        )
     }
 
     /// `ER_HANDSHAKE_ERROR` (1043).

@@ -247,7 +247,14 @@ mod tests {
 
     #[test]
     fn messages_around_16_mib_are_split_and_joined() {
-        for length in [0, 1, MAX_PACKET - 1, MAX_PACKET, MAX_PACKET + 1, 2 * MAX_PACKET] {
+        for length in [
+            0,
+            1,
+            MAX_PACKET - 1,
+            MAX_PACKET,
+            MAX_PACKET + 1,
+            2 * MAX_PACKET,
+        ] {
             let payload: Vec<u8> = (0..length).map(|i| i as u8).collect();
             let (mut out, mut seq) = (Vec::new(), 3);
             put_message(&mut out, &mut seq, &payload);

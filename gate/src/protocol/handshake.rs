@@ -43,6 +43,12 @@ pub struct Verifiers {
     pub sha2: Vec<u8>,
 }
 
+impl std::fmt::Debug for Verifiers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Verifiers(..)")
+    }
+}
+
 /// What a client said of itself, in the handshake or in `COM_CHANGE_USER`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ClientHello {
@@ -275,7 +281,10 @@ impl Handshake<'_> {
         let mut with_password = !matches!(hello.proof.as_slice(), [] | [0]);
         // A client whose own default is another plugin has sent no proof, or one for nothing.
         let may_switch = hello.capabilities & caps::PLUGIN_AUTH != 0;
-        if !proven && may_switch && (plugin.is_none() || !with_password) && !verifiers.sha2.is_empty()
+        if !proven
+            && may_switch
+            && (plugin.is_none() || !with_password)
+            && !verifiers.sha2.is_empty()
         {
             nonce = auth::nonce();
             plugin_used = plugin.unwrap_or(auth::SHA2);

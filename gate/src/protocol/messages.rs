@@ -167,7 +167,9 @@ impl Rows {
         binary: bool,
         end: &OkPacket,
     ) {
-        put_with(out, sequence, |out| put_lenenc(out, self.columns.len() as u64));
+        put_with(out, sequence, |out| {
+            put_lenenc(out, self.columns.len() as u64)
+        });
         for column in &self.columns {
             column.put(out, sequence);
         }

@@ -126,10 +126,7 @@ fn value(reader: &mut Reader<'_>, kind: u8, unsigned: bool) -> Result<BindValue,
             let length = reader.u8()?;
             BindValue::Bytes(time(reader.bytes(length.into())?)?.into())
         }
-        types::DECIMAL
-        | types::VARCHAR
-        | types::BIT
-        | types::JSON..=types::GEOMETRY => {
+        types::DECIMAL | types::VARCHAR | types::BIT | types::JSON..=types::GEOMETRY => {
             BindValue::Bytes(Bytes::copy_from_slice(reader.lenenc_bytes()?))
         }
         other => return Err(ParamError::UnknownType(other)),
@@ -204,8 +201,22 @@ mod tests {
     #[test]
     fn values_of_all_kinds_are_read() {
         let kinds = [
-            types::TINY, 0, types::SHORT, 0x80, types::NULL, 0, types::DATETIME, 0, types::TIME, 0,
-            types::VAR_STRING, 0, types::DATE, 0, types::BLOB, 0,
+            types::TINY,
+            0,
+            types::SHORT,
+            0x80,
+            types::NULL,
+            0,
+            types::DATETIME,
+            0,
+            types::TIME,
+            0,
+            types::VAR_STRING,
+            0,
+            types::DATE,
+            0,
+            types::BLOB,
+            0,
         ];
         let values = [
             &[0xff][..],

@@ -34,7 +34,9 @@ enum Phase {
 pub enum ScanError {
     #[error("the server's answer is malformed")]
     Malformed,
-    #[error("LOAD DATA LOCAL INFILE is not supported by vtplan's gate; use LOAD DATA INFILE or INSERT")]
+    #[error(
+        "LOAD DATA LOCAL INFILE is not supported by vtplan's gate; use LOAD DATA INFILE or INSERT"
+    )]
     LocalInfile,
 }
 
@@ -279,7 +281,14 @@ mod tests {
     #[test]
     fn results_of_a_call_are_followed_to_the_last() {
         let mut data = result(0, 2, status::MORE_RESULTS_EXISTS);
-        put_ok(&mut data, &mut 9, &OkPacket { affected_rows: 5, ..OkPacket::default() });
+        put_ok(
+            &mut data,
+            &mut 9,
+            &OkPacket {
+                affected_rows: 5,
+                ..OkPacket::default()
+            },
+        );
         let (passed, scanner) = run(Scanner::new(false, 0, false), &data, 7);
         assert_eq!(passed, data);
         let answer = scanner.into_answer();

@@ -63,10 +63,7 @@ impl Session {
                     self.held.push(held);
                     Err(error.into())
                 }
-                Err(error) => Err(Failure::Fatal(backend_failure(
-                    &held.tablet.alias,
-                    error,
-                ))),
+                Err(error) => Err(Failure::Fatal(backend_failure(&held.tablet.alias, error))),
             };
         }
         let variant = Variant {
@@ -108,9 +105,7 @@ impl Session {
                 Err(BackendError::Lost(_)) if tried < TRIES => continue,
                 Err(error) => return Err(backend_failure(&tablet.alias, error).into()),
             }
-            self.handle
-                .running
-                .add(&tablet.pool, pooled.conn.thread_id);
+            self.handle.running.add(&tablet.pool, pooled.conn.thread_id);
             return Ok(Held {
                 shard: shard.clone(),
                 tablet_type,

@@ -187,7 +187,8 @@ impl Session {
         match &plan.action {
             Action::Single(part) => self.single(snapshot, plan, part, request).await,
             Action::Scatter(scatter) if scatter.parts.len() == 1 => {
-                self.single(snapshot, plan, &scatter.parts[0], request).await
+                self.single(snapshot, plan, &scatter.parts[0], request)
+                    .await
             }
             Action::Scatter(scatter) => self.scatter(snapshot, plan, scatter, request).await,
             Action::Dml(parts) => self.dml(snapshot, plan, parts, request, None).await,
@@ -246,12 +247,16 @@ impl Session {
             GateStatement::Commit { chain, release } => {
                 let before = self.transaction.as_ref().map(|t| t.read_only);
                 self.commit_all().await?;
-                return self.end_of_transaction(*chain, *release, before, request).await;
+                return self
+                    .end_of_transaction(*chain, *release, before, request)
+                    .await;
             }
             GateStatement::Rollback { chain, release } => {
                 let before = self.transaction.as_ref().map(|t| t.read_only);
                 self.roll_back_all().await;
-                return self.end_of_transaction(*chain, *release, before, request).await;
+                return self
+                    .end_of_transaction(*chain, *release, before, request)
+                    .await;
             }
             GateStatement::Savepoint(name) => self.savepoint("SAVEPOINT", name).await?,
             GateStatement::ReleaseSavepoint(name) => {
@@ -309,7 +314,9 @@ impl Session {
                     return Err(SqlError::new(
                         1049,
                         b"42000",
-                        format!("Unknown database '{name}': keyspace `{keyspace}` has no such serving shard"),
+                        format!(
+                            "Unknown database '{name}': keyspace `{keyspace}` has no such serving shard"
+                        ),
                     ));
                 }
             }

@@ -46,9 +46,8 @@ impl Diagnostics {
 
 async fn read(conn: &mut Conn) -> Option<Vec<[String; 3]>> {
     let result = conn.query(b"SHOW WARNINGS").await.ok()?;
-    let text = |value: Option<Vec<u8>>| {
-        String::from_utf8_lossy(&value.unwrap_or_default()).into_owned()
-    };
+    let text =
+        |value: Option<Vec<u8>>| String::from_utf8_lossy(&value.unwrap_or_default()).into_owned();
     let rows = result.rows.into_iter().map(|row| {
         let mut values = row.into_iter().map(text);
         std::array::from_fn(|_| values.next().unwrap_or_default())

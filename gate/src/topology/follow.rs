@@ -76,7 +76,7 @@ impl Topology {
         };
         let mut agents = health::Agents::default();
         let mut tick = tokio::time::interval(REAP);
-        let mut known_login = self.login().user != "";
+        let mut known_login = !self.login().user.is_empty();
         loop {
             let snapshot = watch.current_and_seen();
             if !known_login {

@@ -253,8 +253,7 @@ impl Topology {
                 keyspace: record.keyspace.clone(),
                 shard: record.shard.clone(),
             };
-            let (Some(route), Some(tablet)) =
-                (shards.get_mut(&id), tablets.get(&record.alias))
+            let (Some(route), Some(tablet)) = (shards.get_mut(&id), tablets.get(&record.alias))
             else {
                 continue;
             };
@@ -281,8 +280,8 @@ impl Topology {
             })
             .collect();
         // Hosts and gates come and go often; the catalog depends on neither.
-        let same = old.records.serving_revision == records.serving_revision
-            && old.catalog.revision() != 0;
+        let same =
+            old.records.serving_revision == records.serving_revision && old.catalog.revision() != 0;
         let catalog = if same {
             old.catalog.clone()
         } else {
