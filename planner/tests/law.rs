@@ -95,7 +95,7 @@ fn a_plan_cut_anywhere_is_continued_by_planning_again() {
 
 #[test]
 fn every_prefix_of_a_plan_leaves_the_rest() {
-    on_plans(300, |_, desired, live, steps| {
+    on_plans(200, |_, desired, live, steps| {
         for k in 0..=steps.len() {
             let done: Vec<&Step> = steps[..k].iter().collect();
             left_after(desired, live, steps, &done)?;
@@ -106,7 +106,7 @@ fn every_prefix_of_a_plan_leaves_the_rest() {
 
 #[test]
 fn a_step_done_twice_is_a_step_done_once() {
-    on_plans(1_000, |_, _, live, steps| {
+    on_plans(500, |_, _, live, steps| {
         let mut once = live.clone();
         for step in steps {
             simulate::apply(&mut once, step);
@@ -120,7 +120,7 @@ fn a_step_done_twice_is_a_step_done_once() {
 
 #[test]
 fn equal_inputs_give_byte_equal_plans_and_no_step_is_left_at_the_end() {
-    on_plans(1_000, |_, desired, live, steps| {
+    on_plans(500, |_, desired, live, steps| {
         let json = |live: &Live| {
             let plan = make_plan(desired, live).expect("there was a plan before");
             serde_json::to_string(&plan).unwrap()
@@ -145,7 +145,7 @@ fn appliable(steps: &[Step]) -> bool {
 
 #[test]
 fn dependencies_come_first_and_ids_are_unique() {
-    on_plans(1_000, |_, _, _, steps| {
+    on_plans(500, |_, _, _, steps| {
         let mut seen: HashSet<&str> = HashSet::new();
         for step in steps {
             prop_assert_eq!(&step.id, &step.action.id());
@@ -162,7 +162,7 @@ fn dependencies_come_first_and_ids_are_unique() {
 
 #[test]
 fn data_goes_only_where_the_spec_said_so() {
-    on_plans(1_000, |case, desired, live, steps| {
+    on_plans(500, |case, desired, live, steps| {
         let before = case
             .before
             .iter()
@@ -221,7 +221,7 @@ fn data_goes_only_where_the_spec_said_so() {
 
 #[test]
 fn tablets_never_share_a_uid_or_a_port_and_hosts_are_not_overfull() {
-    on_plans(2_000, |case, desired, live, steps| {
+    on_plans(1_000, |case, desired, live, steps| {
         let mut all = live.clone();
         let creations = steps
             .iter()

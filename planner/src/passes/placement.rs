@@ -4,7 +4,8 @@
 //! proportion to the host's capacity, the better. A tablet takes the best seat among the hosts of
 //! its cell that run its shard's flavor of server and do not already have their share of the shard:
 //! one tablet each, as long as there are enough hosts. Among equals each shard starts at another
-//! host, so that primaries spread too. Pinned tablets sit down first.
+//! host, so that primaries spread too. Pinned tablets sit down first, and a host that a shard has a
+//! tablet pinned to gets no other of its tablets: else the pin could be taken to mean that one.
 //!
 //! What a tablet likes best does not hang on who sits where, and a seat is known from the port. So
 //! when some of the tablets exist already, each of the others finds the best of the seats that are
@@ -100,7 +101,8 @@ impl Shortage {
             format!(
                 "{} new tablets are wanted in {cell}, and {missing} of them ({}{more}) find no \
                  place: after the others the hosts have room for {room} ({}), and no host may get \
-                 more of one shard than its share",
+                 more of one shard than its share, and none but the pinned one where a tablet \
+                 of the shard is pinned",
                 self.wanted,
                 shards.join(", "),
                 each.join(", "),
@@ -144,7 +146,8 @@ fn place_shard<'a>(
             .iter()
             .filter_map(|t| Some(&t.place.as_ref()?.host.name)),
     );
-    for tablet in &mut work.create {
+    let mut create = std::mem::take(&mut work.create);
+    for tablet in &mut create {
         if tablet.pin.is_some() != pinned || !seats.has_hosts(tablet.cell) {
             continue;
         }
@@ -155,7 +158,8 @@ fn place_shard<'a>(
             let pool = (tablet.cell, flavor);
             let share = seats.share(pool, by_cell.get(tablet.cell).copied().unwrap_or(0));
             let place = seats.best(pool, rotation, |host| {
-                taken.iter().filter(|t| ***t == *host).count() < share as usize
+                let there = taken.iter().filter(|t| ***t == *host).count();
+                there < share as usize && !work.has_pin_to(host)
             });
             let shortage = crowded.entry(tablet.cell).or_default();
             shortage.wanted += 1;
@@ -168,6 +172,7 @@ fn place_shard<'a>(
             taken.push(&place.host.name);
         }
     }
+    work.create = create;
 }
 
 /// A shard's servers are of one flavor, for the flavors do not replicate from each other: the one

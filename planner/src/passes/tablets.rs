@@ -9,7 +9,7 @@
 use std::collections::BTreeMap;
 
 use vtplan_state::model::{
-    CellName, KeyspaceName, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletType,
+    CellName, HostName, KeyspaceName, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletType,
 };
 
 use super::draft::{Draft, Order, Phase, rank};
@@ -66,6 +66,11 @@ impl<'a> ShardWork<'a> {
 
     pub(crate) fn order(&self, phase: Phase, rank: u8, minor: usize) -> Order {
         Order::new(phase, rank, minor).at(self.keyspace_index, self.index)
+    }
+
+    /// Whether the spec pins a tablet of this shard to a host.
+    pub(crate) fn has_pin_to(&self, host: &HostName) -> bool {
+        places(self.desired, self.shard).any(|p| p.pin.is_some_and(|pin| pin.host == *host))
     }
 
     pub(crate) fn primary(&self) -> Option<&'a TabletAlias> {
@@ -125,8 +130,12 @@ fn match_shard<'a>(view: &View<'a>, draft: &mut Draft, work: &mut ShardWork<'a>)
     let mut free: Vec<&TabletRecord> = view.tablets_of(work.keyspace, work.shard).to_vec();
     free.sort_by_key(|t| (Some(&t.alias) != primary, t.alias.uid));
 
-    for place in places(work.desired, work.shard) {
-        let Some(pin) = place.pin else { continue };
+    // The more a pin says the earlier it is served, so that none takes what another one named.
+    let mut pins: Vec<_> = places(work.desired, work.shard)
+        .filter_map(|place| Some((place.pin?, place)))
+        .collect();
+    pins.sort_by_key(|(pin, _)| (pin.uid.is_none(), pin.mysql_port.is_none()));
+    for (pin, place) in pins {
         let found = free.iter().position(|t| match pin.uid {
             Some(uid) => t.alias.uid == uid && t.alias.cell == *place.cell,
             None => {

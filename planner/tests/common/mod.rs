@@ -83,8 +83,8 @@ pub struct Case {
 
 fn keyspace_shape() -> impl Strategy<Value = KeyspaceShape> {
     let durability = prop_oneof![
-        2 => Just(Durability::None),
-        3 => Just(Durability::SemiSync),
+        6 => Just(Durability::None),
+        4 => Just(Durability::SemiSync),
         1 => Just(Durability::CrossCell),
     ];
     let pin = (
@@ -105,9 +105,14 @@ fn keyspace_shape() -> impl Strategy<Value = KeyspaceShape> {
         0..KEYSPACES.len(),
         prop_oneof![4 => Just(1u32), 3 => Just(2), 1 => Just(4)],
         durability,
-        prop::collection::vec((0..4u32, 0..3u32), 3),
+        (
+            (prop_oneof![1 => Just(0u32), 8 => 1..4u32], 0..2u32),
+            prop_oneof![2 => Just((0u32, 0u32)), 1 => (0..3u32, 0..3u32)],
+            prop_oneof![3 => Just((0u32, 0u32)), 1 => (0..2u32, 0..2u32)],
+        )
+            .prop_map(|(a, b, c)| vec![a, b, c]),
         prop_oneof![
-            4 => Just(Vec::new()).boxed(),
+            6 => Just(Vec::new()).boxed(),
             1 => prop::collection::vec(pin, 1..3).boxed(),
         ],
         prop::collection::vec(0..3u8, TABLES.len()),
@@ -132,10 +137,10 @@ fn keyspace_shape() -> impl Strategy<Value = KeyspaceShape> {
 
 fn shape() -> impl Strategy<Value = Shape> {
     (
-        1..=3usize,
-        prop::collection::vec(keyspace_shape(), 0..3),
+        prop_oneof![2 => Just(1usize), 2 => Just(2), 1 => Just(3)],
+        prop::collection::vec(keyspace_shape(), 1..3),
         prop::collection::vec((0..3usize, 0..3u32), 0..2),
-        prop::collection::vec((0..3usize, 0..2u8), 0..3),
+        prop::collection::vec((0..3usize, 0..2u8), 0..2),
     )
         .prop_map(|(cells, keyspaces, gates, users)| Shape {
             cells,
@@ -178,33 +183,41 @@ fn edit(shape: Shape, edits: &[(u8, u32)]) -> Shape {
 }
 
 pub fn case() -> impl Strategy<Value = Case> {
-    let host = (
-        prop_oneof![5 => Just(0usize), 2 => Just(1), 1 => Just(2)],
-        prop_oneof![1 => 1..4u32, 4 => Just(20u32), 2 => Just(9u32)],
-        prop::bool::weighted(0.2),
-        prop::bool::weighted(0.3),
-    )
-        .prop_map(|(cell, capacity, mysql, same_address)| HostShape {
-            cell,
-            capacity,
-            mysql,
-            same_address,
+    let size = prop_oneof![1 => 1..5u32, 8 => Just(30u32), 2 => Just(12u32)];
+    let host = (size, prop::bool::weighted(0.03), prop::bool::weighted(0.2));
+    let hosts_of = |counts| {
+        let hosts = prop::collection::vec(host.clone(), counts);
+        hosts.boxed()
+    };
+    let hosts = (hosts_of(1..5), hosts_of(0..4), hosts_of(0..3)).prop_map(|(a, b, c)| {
+        let cells = [a, b, c].into_iter().enumerate();
+        let hosts = cells.flat_map(|(cell, hosts)| {
+            hosts
+                .into_iter()
+                .map(move |(capacity, mysql, same_address)| HostShape {
+                    cell,
+                    capacity,
+                    mysql,
+                    same_address,
+                })
         });
-    let edits = || prop::collection::vec((0..12u8, 0..1000u32), 0..4);
+        hosts.collect::<Vec<_>>()
+    });
+    let edits = || prop::collection::vec((0..12u8, 0..1000u32), 1..4);
     let history = prop_oneof![
-        3 => Just(0usize),
+        2 => Just(0usize),
         5 => Just(1),
-        2 => Just(2),
+        3 => Just(2),
     ];
     (
-        prop::collection::vec(host, 1..6),
+        hosts,
         any::<bool>(),
         (shape(), shape(), prop::bool::weighted(0.2)),
         (edits(), edits(), history),
-        (20..140u32, 20..140u32),
-        prop_oneof![4 => Just(Vec::new()).boxed(), 1 => prop::collection::vec(0..5usize, 1..2).boxed()],
+        (60..160u32, 40..160u32),
+        prop_oneof![8 => Just(Vec::new()).boxed(), 1 => prop::collection::vec(0..5usize, 1..2).boxed()],
         prop_oneof![
-            4 => Just(Vec::new()).boxed(),
+            8 => Just(Vec::new()).boxed(),
             1 => prop::collection::vec(any::<prop::sample::Index>(), 1..3).boxed()
         ],
         any::<u64>(),
