@@ -68,6 +68,17 @@ impl LeaseKeeper {
         self.write(key, record, Some(free)).await
     }
 
+    /// Writes a record under the lease only if `compare` holds: `false` if it does not. For taking
+    /// over what an earlier process left behind, by its revision.
+    pub async fn put_when<T: Serialize>(
+        &self,
+        key: &str,
+        record: &T,
+        compare: Compare,
+    ) -> Result<bool, StoreError> {
+        self.write(key, record, Some(compare)).await
+    }
+
     async fn write<T: Serialize>(
         &self,
         key: &str,

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use vtplan_state::store::{Change, LeaseId, LeaseKeeper, Op, StoreError, Txn, WatchEvent};
+use vtplan_state::store::{Change, Compare, LeaseId, LeaseKeeper, Op, StoreError, Txn, WatchEvent};
 
 use crate::kv::{commit, put};
 use crate::lab::Lab;
@@ -152,4 +152,23 @@ async fn a_name_that_is_taken_cannot_be_claimed(lab: &Lab) {
     assert!(!second.claim("hosts/a", &"second").await.unwrap());
     first.stop().await.unwrap();
     assert!(second.claim("hosts/a", &"second").await.unwrap());
+    // What is left behind is taken over by its revision, once.
+    let store = lab.store().await;
+    let left = store.get("hosts/a").await.unwrap().unwrap().mod_revision;
+    let third = LeaseKeeper::start(store.clone(), LONG).await.unwrap();
+    let as_left = || Compare::ModRevision("hosts/a".to_owned(), left);
+    assert!(
+        third
+            .put_when("hosts/a", &"third", as_left())
+            .await
+            .unwrap()
+    );
+    assert!(
+        !second
+            .put_when("hosts/a", &"second", as_left())
+            .await
+            .unwrap()
+    );
+    second.stop().await.unwrap();
+    assert!(store.get("hosts/a").await.unwrap().is_some());
 }
