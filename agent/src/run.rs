@@ -137,7 +137,7 @@ fn prepare_data_dir(dir: &Path) -> Result<PathBuf, AgentError> {
 }
 
 /// Two agents over one data folder would both run its servers.
-fn lock_data_dir(dir: &Path) -> Result<Flock<File>, AgentError> {
+pub(crate) fn lock_data_dir(dir: &Path) -> Result<Flock<File>, AgentError> {
     let path = dir.join("agent.lock");
     let file = OpenOptions::new()
         .read(true)
