@@ -35,6 +35,8 @@ pub struct AgentConfig {
     pub first_mysql_port: u16,
     /// How long the host's record lives on when the agent does not.
     pub lease_ttl: Duration,
+    /// Where prepared data folders are kept. `None`: in the data folder. Agents may share it.
+    pub templates_dir: Option<PathBuf>,
     pub server: ServerSettings,
 }
 
@@ -56,6 +58,7 @@ impl AgentConfig {
             capacity: 100,
             first_mysql_port: DEFAULT_FIRST_MYSQL_PORT,
             lease_ttl: Duration::from_secs(10),
+            templates_dir: None,
             server: ServerSettings::default(),
         }
     }

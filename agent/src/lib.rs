@@ -4,6 +4,7 @@
 //!
 //! - [`run`]: an agent's life; [`run_agent`] is what the binary calls.
 //! - [`mysqld`]: servers as processes.
+//! - [`tablets`], [`tablet`]: what the records say of this host's tablets, made so.
 //! - [`flavor`]: what differs between MariaDB and MySQL.
 //! - [`service`]: the gRPC service; its messages are in [`proto`], [`client`] calls it.
 //! - [`conductor`]: carries out approved plans, in one agent at a time.
@@ -11,21 +12,24 @@
 
 pub mod address;
 pub mod client;
-pub mod cluster;
 pub mod conductor;
 pub mod config;
-pub mod credentials;
 pub mod disk;
 pub mod error;
 pub mod flavor;
+pub mod host;
 pub mod mysqld;
 pub mod observe;
 pub mod proto;
 pub mod register;
 pub mod run;
 pub mod service;
+pub mod sql;
 pub mod submit;
+pub mod tablet;
+pub mod tablets;
 
 pub use config::{AgentConfig, ServerSettings};
 pub use error::AgentError;
+pub use mysqld::stop_servers;
 pub use run::{Agent, run_agent};

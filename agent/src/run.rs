@@ -6,25 +6,26 @@ use std::future::Future;
 use std::io::{Read as _, Seek as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
+use std::sync::{Arc, Mutex};
 
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
-use tokio::task::{JoinHandle, JoinSet};
-use tracing::info;
+use tokio::task::JoinSet;
+use tracing::{info, warn};
+use vtplan_state::cluster::RecordsWatch;
 use vtplan_state::model::HostRecord;
-use vtplan_state::model::keys::Keys;
-use vtplan_state::store::Store;
+use vtplan_state::store::{Store, unix_millis};
 
 use crate::address;
-use crate::cluster;
 use crate::config::AgentConfig;
-use crate::credentials;
 use crate::error::AgentError;
-use crate::mysqld::Program;
-use crate::register::Registration;
-use crate::service;
+use crate::flavor;
+use crate::host::Host;
+use crate::mysqld::{Program, Templates};
+use crate::register;
+use crate::service::{self, AgentService};
+use crate::tablets::{self, Tablets};
 
 /// Runs an agent until `shutdown` is ready. The servers go on running after it.
 ///
@@ -42,12 +43,13 @@ pub async fn run_agent(
     Ok(())
 }
 
-/// A running agent. Dropping it is like killing it: the host's lease runs out by itself.
+/// A running agent. When it is dropped it ends as with [`Agent::stop`], in the background.
 pub struct Agent {
     record: HostRecord,
-    registration: JoinHandle<()>,
+    host: Arc<Host>,
     tasks: JoinSet<()>,
     stopping: watch::Sender<bool>,
+    _watch: RecordsWatch,
     _lock: Flock<File>,
 }
 
@@ -67,9 +69,9 @@ impl Agent {
             })?
             .port();
 
-        let keys = Keys::new(&config.cluster);
-        cluster::ensure(&*store, &keys).await?;
-        credentials::ensure(&*store, &keys).await?;
+        let (cluster, identity) = register::join(store, &config.cluster).await?;
+        let credentials = cluster.ensure_credentials().await?;
+        let tablets_dir = data_dir.join("tablets");
         let record = HostRecord {
             name: config.name.clone(),
             cell: config.cell.clone(),
@@ -80,26 +82,52 @@ impl Agent {
             flavor: program.version.flavor,
             server_version: program.version.version(),
             version: env!("CARGO_PKG_VERSION").to_owned(),
-            started_at: cluster::now(),
-            tablets_dir: data_dir.join("tablets").display().to_string(),
+            started_at: unix_millis(),
+            tablets_dir: tablets_dir.display().to_string(),
         };
-
+        tablets::remove_remains(tablets_dir.clone()).await?;
+        let lease = register::register(&cluster, &record, config.lease_ttl).await?;
+        let watch = cluster.watch_records().await?;
+        let as_root = nix::unistd::geteuid().is_root();
+        let templates = config
+            .templates_dir
+            .clone()
+            .unwrap_or_else(|| data_dir.join("templates"));
+        info!(host = %record.name, url = %record.agent_url, server = %program.version, "agent started");
+        let host = Arc::new(Host {
+            name: record.name.clone(),
+            cluster,
+            identity,
+            lease: Mutex::new(Some(lease)),
+            credentials,
+            flavor: flavor::of(program.version),
+            program,
+            templates: Templates::new(templates, as_root),
+            tablets_dir,
+            bind_address: address::bind_address(&advertised).await?,
+            address: advertised,
+            settings: config.server.clone(),
+            as_root,
+            health_changes: watch::Sender::new(0),
+            addresses: Mutex::default(),
+        });
+        let tablets = Arc::new(Tablets::default());
         let (stopping, _) = watch::channel(false);
         let mut tasks = JoinSet::new();
-        tasks.spawn(service::serve(
-            listener,
-            service::AgentService::new(config.cluster.clone(), record.clone()),
-            stopping.subscribe(),
-        ));
-        let registration =
-            Registration::start(store.clone(), &keys, record.clone(), config.lease_ttl).await?;
-        info!(host = %record.name, url = %record.agent_url, server = %program.version, "agent started");
-        let registration = tokio::spawn(registration.keep(stopping.subscribe()));
+        let service = AgentService {
+            cluster: config.cluster.clone(),
+            host: record.clone(),
+            tablets: tablets.clone(),
+            health_changes: host.health_changes.subscribe(),
+        };
+        tasks.spawn(service::serve(listener, service, stopping.subscribe()));
+        tasks.spawn(tablets::supervise(host.clone(), tablets, watch.receiver()));
         Ok(Self {
             record,
-            registration,
+            host,
             tasks,
             stopping,
+            _watch: watch,
             _lock: lock,
         })
     }
@@ -113,15 +141,12 @@ impl Agent {
     pub async fn stop(mut self) {
         self.stopping.send_replace(true);
         self.tasks.shutdown().await;
-        // Ends by itself; it panics no more than the rest of us.
-        let _ = (&mut self.registration).await;
+        if let Some(lease) = self.host.take_lease()
+            && let Err(error) = lease.stop().await
+        {
+            warn!(%error, "the host's record stays until its lease ends");
+        }
         info!(host = %self.record.name, "agent stopped");
-    }
-}
-
-impl Drop for Agent {
-    fn drop(&mut self) {
-        self.registration.abort();
     }
 }
 

@@ -1,24 +1,36 @@
-//! The agent's gRPC service.
+//! The agent's gRPC service: calls are passed on to tablets, answers made into messages.
 
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::Duration;
 
-use futures::{Stream, StreamExt as _};
+use futures::{Stream, StreamExt as _, stream};
 use tokio::net::TcpListener;
+use tokio::select;
 use tokio::sync::watch;
-use tokio_stream::wrappers::{IntervalStream, TcpListenerStream};
+use tokio::time::sleep;
+use tokio_stream::wrappers::TcpListenerStream;
 use tonic::transport::Server;
 use tonic::{Request, Response, Status};
 use tracing::error;
+use vtplan_planner::live::ObservedTablet;
 use vtplan_state::model::HostRecord;
 
+use crate::error::AgentError;
 use crate::proto::v1::agent_server::{Agent, AgentServer};
 use crate::proto::v1::{
-    CanonicalizeRequest, CanonicalizeResponse, DescribeRequest, DescribeResponse,
+    CanonicalTable, CanonicalizeRequest, CanonicalizeResponse, DescribeRequest, DescribeResponse,
     ExecuteSqlRequest, ExecuteSqlResponse, HealthUpdate, ObserveRequest, ObserveResponse,
     SetReadOnlyRequest, SetReadOnlyResponse, StreamHealthRequest, WaitForPositionRequest,
     WaitForPositionResponse,
 };
+use crate::tablet::Tablet;
+use crate::tablets::Tablets;
+
+/// The longest time between two messages about health.
+const HEALTH_PERIOD: Duration = Duration::from_secs(1);
+/// Messages may hold the definitions of many tables.
+const MAX_MESSAGE: usize = 64 << 20;
 
 /// Answers calls until `stopping` is true.
 pub async fn serve(
@@ -30,8 +42,11 @@ pub async fn serve(
         // An error: the agent is gone, which is as good a reason to stop.
         let _ = stopping.wait_for(|s| *s).await;
     };
+    let service = AgentServer::new(service)
+        .max_decoding_message_size(MAX_MESSAGE)
+        .max_encoding_message_size(MAX_MESSAGE);
     let served = Server::builder()
-        .add_service(AgentServer::new(service))
+        .add_service(service)
         .serve_with_incoming_shutdown(TcpListenerStream::new(listener), stopped)
         .await;
     if let Err(why) = served {
@@ -41,18 +56,24 @@ pub async fn serve(
 
 /// The service's state.
 pub struct AgentService {
-    cluster: String,
-    host: HostRecord,
+    pub cluster: String,
+    pub host: HostRecord,
+    pub tablets: Arc<Tablets>,
+    /// Changes when a tablet's health has.
+    pub health_changes: watch::Receiver<u64>,
 }
 
 impl AgentService {
-    pub fn new(cluster: String, host: HostRecord) -> Self {
-        Self { cluster, host }
+    fn tablet(&self, alias: &str) -> Result<Arc<Tablet>, Status> {
+        self.tablets.get(alias).ok_or_else(|| {
+            Status::not_found(format!("host {} has no tablet {alias}", self.host.name))
+        })
     }
+}
 
-    fn unknown(&self, alias: &str) -> Status {
-        Status::not_found(format!("host {} has no tablet {alias}", self.host.name))
-    }
+/// What was refused or failed on a server is not worth trying again as it is.
+fn failed(error: AgentError) -> Status {
+    Status::failed_precondition(error.to_string())
 }
 
 #[tonic::async_trait]
@@ -71,37 +92,100 @@ impl Agent for AgentService {
 
     async fn observe(
         &self,
-        _: Request<ObserveRequest>,
+        request: Request<ObserveRequest>,
     ) -> Result<Response<ObserveResponse>, Status> {
-        Ok(Response::new(ObserveResponse::default()))
+        let request = request.into_inner();
+        let mut tablets = self.tablets.all();
+        if !request.aliases.is_empty() {
+            tablets.retain(|t| request.aliases.contains(&t.alias().to_string()));
+        }
+        let looks = tablets.iter().map(|tablet| async {
+            let tables = if request.tables {
+                // A primary whose tables cannot be read now is shown without; whoever needs them
+                // asks again.
+                tablet.tables().await.unwrap_or_default()
+            } else {
+                None
+            };
+            let observed = ObservedTablet {
+                server: tablet.status().server,
+                tables,
+            };
+            let json = serde_json::to_string(&observed)
+                .map_err(|e| Status::internal(e.to_string()))?;
+            Ok::<_, Status>((tablet.alias().to_string(), json))
+        });
+        let tablets = futures::future::try_join_all(looks).await?;
+        Ok(Response::new(ObserveResponse {
+            tablets: tablets.into_iter().collect(),
+        }))
     }
 
     async fn canonicalize(
         &self,
         request: Request<CanonicalizeRequest>,
     ) -> Result<Response<CanonicalizeResponse>, Status> {
-        Err(self.unknown(&request.get_ref().alias))
+        let request = request.into_inner();
+        let tablet = self.tablet(&request.alias)?;
+        // A task of its own, so that a caller that goes away leaves no scratch database behind.
+        let work = tokio::spawn(async move { tablet.canonicalize(&request.statements).await });
+        let shown = work
+            .await
+            .map_err(|e| Status::internal(e.to_string()))?
+            .map_err(failed)?;
+        let tables = shown.into_iter().map(|shown| match shown {
+            Ok(definition) => CanonicalTable {
+                definition,
+                error: String::new(),
+            },
+            Err(error) => CanonicalTable {
+                definition: String::new(),
+                error,
+            },
+        });
+        Ok(Response::new(CanonicalizeResponse {
+            tables: tables.collect(),
+        }))
     }
 
     async fn execute_sql(
         &self,
         request: Request<ExecuteSqlRequest>,
     ) -> Result<Response<ExecuteSqlResponse>, Status> {
-        Err(self.unknown(&request.get_ref().alias))
+        let r = request.into_inner();
+        let affected_rows = self
+            .tablet(&r.alias)?
+            .execute(r.term, r.statements, r.foreign_key_checks)
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(ExecuteSqlResponse { affected_rows }))
     }
 
     async fn set_read_only(
         &self,
         request: Request<SetReadOnlyRequest>,
     ) -> Result<Response<SetReadOnlyResponse>, Status> {
-        Err(self.unknown(&request.get_ref().alias))
+        let r = request.into_inner();
+        let hold = Duration::from_millis(r.hold_ms);
+        let position = self
+            .tablet(&r.alias)?
+            .set_read_only(r.term, r.read_only, hold)
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(SetReadOnlyResponse { position }))
     }
 
     async fn wait_for_position(
         &self,
         request: Request<WaitForPositionRequest>,
     ) -> Result<Response<WaitForPositionResponse>, Status> {
-        Err(self.unknown(&request.get_ref().alias))
+        let r = request.into_inner();
+        let (reached, position) = self
+            .tablet(&r.alias)?
+            .wait_for_position(&r.position, Duration::from_millis(r.timeout_ms))
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(WaitForPositionResponse { reached, position }))
     }
 
     type StreamHealthStream = Pin<Box<dyn Stream<Item = Result<HealthUpdate, Status>> + Send>>;
@@ -110,8 +194,24 @@ impl Agent for AgentService {
         &self,
         _: Request<StreamHealthRequest>,
     ) -> Result<Response<Self::StreamHealthStream>, Status> {
-        let every = tokio::time::interval(Duration::from_secs(1));
-        let updates = IntervalStream::new(every).map(|_| Ok(HealthUpdate::default()));
+        let (tablets, changes) = (self.tablets.clone(), self.health_changes.clone());
+        let updates = stream::unfold((true, changes), move |(first, mut changes)| {
+            let tablets = tablets.clone();
+            async move {
+                if !first {
+                    select! {
+                        // An error: the agent ends, and so does the stream.
+                        changed = changes.changed() => changed.ok()?,
+                        () = sleep(HEALTH_PERIOD) => {}
+                    }
+                }
+                changes.mark_unchanged();
+                let update = HealthUpdate {
+                    tablets: tablets.all().iter().map(|t| t.health()).collect(),
+                };
+                Some((Ok(update), (false, changes)))
+            }
+        });
         Ok(Response::new(updates.boxed()))
     }
 }

@@ -1,0 +1,190 @@
+//! A tablet of this host: its server is kept running, and in the role that the records give it.
+//!
+//! Each tablet has a task of its own ([`task`]) that compares what should be with what is, about
+//! once a second and whenever the records change: [`server`] gets the mysqld up, [`accounts`]
+//! makes vtplan's accounts, [`role`] makes it a primary or a replica. What others ask of a tablet
+//! over gRPC is in [`requests`], [`tables`] and [`canonical`].
+
+pub mod accounts;
+pub mod canonical;
+pub mod requests;
+pub mod role;
+pub mod role_file;
+pub mod server;
+pub mod tables;
+pub mod task;
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use tokio::sync::{Notify, RwLock};
+use tokio::time::Instant;
+use vtplan_planner::live::{ObservedRole, ServerState};
+use vtplan_state::model::{TabletAlias, TabletRecord};
+
+use crate::disk::{self, Space};
+use crate::error::AgentError;
+use crate::host::Host;
+use crate::mysqld::TabletDir;
+use crate::proto::v1::TabletHealth;
+use crate::sql::{ConnectError, Sql};
+
+/// A tablet of this host.
+pub struct Tablet {
+    host: Arc<Host>,
+    alias: TabletAlias,
+    dir: TabletDir,
+    record: Mutex<TabletRecord>,
+    status: Mutex<Status>,
+    /// Held for writing while the role changes, for reading while statements run that only a
+    /// primary may run.
+    role: Arc<RwLock<RoleState>>,
+    /// Held while a scratch database is in use, for which an administrator may write on a server
+    /// that is read-only. Taken before `role`.
+    scratch: tokio::sync::Mutex<()>,
+    /// Makes the task look at once.
+    wake: Notify,
+}
+
+/// What of a role is not on disk.
+#[derive(Debug, Default)]
+pub struct RoleState {
+    /// A primary takes no writes for now because a reparent asked for it.
+    hold: Option<Hold>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Hold {
+    term: u64,
+    until: Instant,
+}
+
+/// What the task saw last.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Status {
+    pub server: ServerState,
+    /// What keeps the tablet from being as its record says; empty: nothing.
+    pub problem: String,
+    pub disk: Space,
+}
+
+impl Tablet {
+    pub fn new(host: Arc<Host>, record: TabletRecord) -> Self {
+        let dir = TabletDir::new(&host.tablets_dir, &record.alias);
+        Self {
+            alias: record.alias.clone(),
+            dir,
+            record: Mutex::new(record),
+            status: Mutex::new(Status {
+                server: ServerState::Creating {
+                    message: "not looked at yet".to_owned(),
+                },
+                problem: String::new(),
+                disk: Space::default(),
+            }),
+            role: Arc::default(),
+            scratch: tokio::sync::Mutex::default(),
+            wake: Notify::new(),
+            host,
+        }
+    }
+
+    pub fn alias(&self) -> &TabletAlias {
+        &self.alias
+    }
+
+    pub fn record(&self) -> TabletRecord {
+        let record = self.record.lock().unwrap_or_else(PoisonError::into_inner);
+        record.clone()
+    }
+
+    pub fn status(&self) -> Status {
+        let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        status.clone()
+    }
+
+    /// Takes what was seen, and tells those who follow health when it differs.
+    fn set_status(&self, server: ServerState, problem: String) {
+        let status = Status {
+            server,
+            problem,
+            disk: disk::space(self.dir.path()).unwrap_or_default(),
+        };
+        let mut current = self.status.lock().unwrap_or_else(PoisonError::into_inner);
+        // Free space changes all the time, and nobody waits for it.
+        let told = current.server != status.server || current.problem != status.problem;
+        *current = status;
+        drop(current);
+        if told {
+            self.host.health_changes.send_modify(|n| *n += 1);
+        }
+    }
+
+    pub fn health(&self) -> TabletHealth {
+        let (record, status) = (self.record(), self.status());
+        let mut health = TabletHealth {
+            alias: record.alias.to_string(),
+            keyspace: record.keyspace.to_string(),
+            shard: record.shard.to_string(),
+            tablet_type: record.tablet_type.to_string(),
+            lag_seconds: -1,
+            disk_free_bytes: status.disk.free_bytes,
+            disk_total_bytes: status.disk.total_bytes,
+            error: status.problem,
+            ..TabletHealth::default()
+        };
+        match status.server {
+            ServerState::Creating { message } | ServerState::Down { message } => {
+                health.error = message;
+            }
+            ServerState::Running(server) => {
+                health.position = server.position;
+                health.server_version = server.version;
+                match server.role {
+                    ObservedRole::Primary { term } => {
+                        health.tablet_type = "primary".to_owned();
+                        health.term = term;
+                        health.serving = !server.read_only;
+                        health.lag_seconds = 0;
+                    }
+                    ObservedRole::Replica {
+                        healthy,
+                        lag_seconds,
+                        error,
+                        ..
+                    } => {
+                        health.serving = healthy && lag_seconds.is_some();
+                        health.lag_seconds =
+                            lag_seconds.map_or(-1, |s| i64::try_from(s).unwrap_or(i64::MAX));
+                        if health.error.is_empty() {
+                            health.error = error;
+                        }
+                    }
+                    ObservedRole::Idle => {
+                        if health.error.is_empty() {
+                            health.error = "the shard has no primary yet".to_owned();
+                        }
+                    }
+                }
+            }
+        }
+        health
+    }
+
+    /// A connection as vtplan's administrator.
+    async fn connect(&self, database: Option<&str>) -> Result<Sql, AgentError> {
+        let credentials = &self.host.credentials;
+        let connected = Sql::connect(
+            &self.dir.socket(),
+            &credentials.admin_user,
+            Some(&credentials.admin_password),
+            database,
+        );
+        connected.await.map_err(|e| {
+            let why = match e {
+                ConnectError::NotListening(why) | ConnectError::Failed(why) => why,
+                ConnectError::Denied => "access is denied".to_owned(),
+            };
+            AgentError::Refused(format!("tablet {} does not answer: {why}", self.alias))
+        })
+    }
+}

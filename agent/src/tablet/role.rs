@@ -1,0 +1,533 @@
+//! A tablet's role: what the records say it should be, and making its server that.
+//!
+//! A server starts read-only. It takes writes only after its agent, with a lease of its own in
+//! hand, has read from the store that it is the primary of this very term. A tablet that was
+//! primary becomes read-only before it does anything else.
+//!
+//! **Reparents.** A conductor that moves a primary reads the shard's record, calls `SetReadOnly` on
+//! the old primary, waits for the new one, and writes the record on the condition that it has not
+//! changed since it was read. Should the conductor die in between, the old primary takes writes
+//! again after the time it was held for; before that the agent writes the shard's record anew,
+//! unchanged, so that a conductor that comes back late is refused ([`Tablet::reclaim`]). So there
+//! is no moment at which both are true: the old primary takes writes, and the record can still be
+//! written by somebody who believes that it does not.
+
+use std::time::Duration;
+
+use tokio::time::{Instant, timeout};
+use tracing::info;
+use vtplan_planner::live::ObservedRole;
+use vtplan_state::model::{Durability, Records, ShardRecord, TabletAlias, TabletRecord, TabletType};
+use vtplan_state::store::{Compare, Op, Txn};
+
+use super::role_file::RoleFile;
+use super::{RoleState, Tablet};
+use crate::error::AgentError;
+use crate::flavor::{Facts, ReplicaStatus, Source, identifier, literal};
+use crate::sql::Sql;
+
+/// How long a change of role waits for statements that only a primary may run.
+const STATEMENTS_PATIENCE: Duration = Duration::from_secs(10);
+/// Pause between attempts to start a replication that has stopped by itself.
+const RESTART_PAUSE: Duration = Duration::from_secs(5);
+
+/// What the records say a tablet should be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Wanted {
+    /// The shard has no primary: nothing but not to take writes.
+    Idle,
+    Primary {
+        term: u64,
+        /// Whether commits wait for a replica.
+        semi_sync: bool,
+        /// Writes are fenced for now.
+        fenced: bool,
+    },
+    Replica {
+        term: u64,
+        source: TabletAlias,
+        /// `None`: the source's host is not registered.
+        address: Option<Source>,
+        /// Whether it acknowledges what it has received.
+        semi_sync: bool,
+    },
+}
+
+/// What the records say of `tablet`. `address_of` knows hosts that are not registered any more.
+pub fn wanted(
+    records: &Records,
+    tablet: &TabletRecord,
+    address_of: impl Fn(&vtplan_state::model::HostName) -> Option<String>,
+) -> Wanted {
+    let Some(shard) = records.shard(&tablet.keyspace, &tablet.shard) else {
+        return Wanted::Idle;
+    };
+    let Some(primary) = &shard.primary else {
+        return Wanted::Idle;
+    };
+    let durability = records
+        .keyspaces
+        .get(&tablet.keyspace)
+        .map_or(Durability::default(), |k| k.durability);
+    if *primary == tablet.alias {
+        // Where no replica could ever acknowledge, every commit would hang for good; a shard that
+        // is declared so is told of by the planner.
+        let semi_sync = records
+            .tablets_of(&tablet.keyspace, &tablet.shard)
+            .any(|t| acknowledges(t, primary, durability));
+        return Wanted::Primary {
+            term: shard.term,
+            semi_sync,
+            fenced: shard.fenced,
+        };
+    }
+    let address = records.tablets.get(primary).and_then(|source| {
+        let host = records.hosts.get(&source.host).map(|h| h.address.clone());
+        Some(Source {
+            host: host.or_else(|| address_of(&source.host))?,
+            port: source.mysql_port,
+        })
+    });
+    Wanted::Replica {
+        term: shard.term,
+        source: primary.clone(),
+        address,
+        semi_sync: acknowledges(tablet, primary, durability),
+    }
+}
+
+/// Whether a commit on `primary` may be answered once `tablet` has it. As in Vitess, rdonly
+/// tablets do not count: they may lag, and never become primary.
+fn acknowledges(tablet: &TabletRecord, primary: &TabletAlias, durability: Durability) -> bool {
+    tablet.alias != *primary
+        && tablet.tablet_type == TabletType::Replica
+        && match durability {
+            Durability::None => false,
+            Durability::SemiSync => true,
+            Durability::CrossCell => tablet.alias.cell != primary.cell,
+        }
+}
+
+/// What a task remembers from one look to the next.
+#[derive(Debug, Default)]
+pub struct RoleMemory {
+    restarted_at: Option<Instant>,
+}
+
+impl Tablet {
+    /// Does what is missing for the server to be what it should.
+    pub(super) async fn make_role(
+        &self,
+        sql: &mut Sql,
+        wanted: &Wanted,
+        memory: &mut RoleMemory,
+    ) -> Result<(), AgentError> {
+        match wanted {
+            Wanted::Idle => {
+                let facts = self.facts(sql).await?;
+                self.keep_read_only(sql, &facts).await
+            }
+            Wanted::Primary {
+                term,
+                semi_sync,
+                fenced,
+            } => self.be_primary(sql, *term, *semi_sync, *fenced, memory).await,
+            Wanted::Replica { .. } => self.be_replica(sql, wanted, memory).await,
+        }
+    }
+
+    pub(super) async fn facts(&self, sql: &mut Sql) -> Result<Facts, AgentError> {
+        let flavor = &self.host.flavor;
+        Ok(flavor.facts(&sql.variables(&flavor.facts_query()).await?))
+    }
+
+    pub(super) async fn replication(
+        &self,
+        sql: &mut Sql,
+    ) -> Result<Option<ReplicaStatus>, AgentError> {
+        let flavor = &self.host.flavor;
+        let rows = sql
+            .rows("reading the replication's state", flavor.replica_status_query())
+            .await?;
+        Ok(rows.first().map(|row| flavor.replica_status(row)))
+    }
+
+    /// Makes a server that should not take writes refuse them, as soon as nobody uses a scratch
+    /// database on it.
+    async fn keep_read_only(&self, sql: &mut Sql, facts: &Facts) -> Result<(), AgentError> {
+        if facts.read_only && facts.super_read_only {
+            return Ok(());
+        }
+        if facts.read_only && self.scratch.try_lock().is_err() {
+            return Ok(());
+        }
+        self.set_read_only_now(sql).await
+    }
+
+    /// Stops writes. Commits under way are waited for; clients that keep it from happening (a
+    /// commit that waits for a replica, a lock on tables) are disconnected.
+    pub(super) async fn set_read_only_now(&self, sql: &mut Sql) -> Result<(), AgentError> {
+        let what = "turning read_only on";
+        let statements = self.host.flavor.set_read_only(true);
+        sql.run(what, "SET SESSION lock_wait_timeout = 5").await?;
+        if let Err(error) = sql.run_all(what, &statements).await {
+            info!(tablet = %self.alias, %error, "disconnecting clients to turn read_only on");
+            let query = format!(
+                "SELECT id FROM information_schema.processlist WHERE user = {}",
+                literal(&self.host.credentials.gate_user)
+            );
+            for id in sql.column(what, &query).await? {
+                // It may have gone by itself.
+                let _ = sql.run(what, &format!("KILL {id}")).await;
+            }
+            sql.run_all(what, &statements).await?;
+        }
+        Ok(())
+    }
+
+    async fn be_primary(
+        &self,
+        sql: &mut Sql,
+        term: u64,
+        semi_sync: bool,
+        fenced: bool,
+        memory: &mut RoleMemory,
+    ) -> Result<(), AgentError> {
+        let file = RoleFile::read(&self.dir)?;
+        file.check_term(term)?;
+        let facts = self.facts(sql).await?;
+        let replication = self.replication(sql).await?;
+        let promoted = file.primary && file.term == term && replication.is_none();
+        if promoted && !facts.read_only {
+            if fenced {
+                let mut role = self.lock_role().await?;
+                role.hold = None;
+                return self.set_read_only_now(sql).await;
+            }
+            return self.keep_semi_sync(sql, &facts, semi_sync).await;
+        }
+        if promoted {
+            let held = self.role.read().await.hold;
+            let held = held.is_some_and(|h| h.term == term && Instant::now() < h.until);
+            if fenced || held {
+                return self.keep_semi_sync(sql, &facts, semi_sync).await;
+            }
+        }
+
+        let _scratch = timeout(STATEMENTS_PATIENCE, self.scratch.lock())
+            .await
+            .map_err(|_| self.busy("a scratch database is in use"))?;
+        let mut role = self.lock_role().await?;
+        // What was promised to a reparent may have come in meanwhile.
+        if role
+            .hold
+            .is_some_and(|h| h.term == term && Instant::now() < h.until)
+        {
+            return Ok(());
+        }
+        self.reclaim(term, file.primary && file.term == term).await?;
+        let next = RoleFile {
+            term,
+            primary: true,
+            source: None,
+        };
+        next.write(&self.dir)?;
+        if let Some(status) = replication {
+            self.end_replication(sql, &facts, &status, memory).await?;
+        }
+        self.make_database(sql, &facts).await?;
+        self.keep_semi_sync(sql, &facts, semi_sync).await?;
+        if !fenced {
+            let statements = self.host.flavor.set_read_only(false);
+            sql.run_all("turning read_only off", statements).await?;
+        }
+        role.hold = None;
+        info!(tablet = %self.alias, term, "primary");
+        Ok(())
+    }
+
+    /// Makes sure, with the store, that the tablet is primary of the term. `again`: it was already,
+    /// and may have promised a conductor not to take writes; then the shard's record is written
+    /// anew, so that a conductor that relies on that promise is refused.
+    async fn reclaim(&self, term: u64, again: bool) -> Result<(), AgentError> {
+        if !self.host.has_lease() {
+            return Err(AgentError::Refused(format!(
+                "tablet {} does not take writes yet: its agent's lease in the store has ended",
+                self.alias
+            )));
+        }
+        let record = self.record();
+        let store = self.host.cluster.store();
+        let key = (self.host.cluster.keys()).shard(&record.keyspace, &record.shard);
+        let refused = || {
+            AgentError::Refused(format!(
+                "tablet {} is not (any more) primary of {}/{} for term {term}",
+                self.alias, record.keyspace, record.shard
+            ))
+        };
+        let entry = store.get(&key).await?.ok_or_else(refused)?;
+        let shard: ShardRecord = entry.json()?;
+        if shard.primary.as_ref() != Some(&self.alias) || shard.term != term {
+            return Err(refused());
+        }
+        if again {
+            let txn = Txn::new()
+                .when(Compare::ModRevision(key.clone(), entry.mod_revision))
+                .then(Op::put(key, &shard));
+            if store.txn(txn).await?.committed().is_none() {
+                return Err(refused());
+            }
+        }
+        Ok(())
+    }
+
+    /// Applies everything that was received and then forgets the source.
+    async fn end_replication(
+        &self,
+        sql: &mut Sql,
+        facts: &Facts,
+        status: &ReplicaStatus,
+        memory: &mut RoleMemory,
+    ) -> Result<(), AgentError> {
+        let flavor = &self.host.flavor;
+        let what = "ending replication";
+        if !flavor.contains(&facts.position, &status.received) {
+            if !status.sql_running {
+                self.restart_replication(sql, memory).await?;
+            } else if status.io_running || status.io_connecting {
+                sql.run(what, flavor.stop_receiving()).await?;
+            }
+            return Err(AgentError::Refused(format!(
+                "tablet {} becomes primary when it has applied what it received: it is at {}, it has received {}{}",
+                self.alias,
+                facts.position,
+                status.received,
+                if status.error.is_empty() {
+                    String::new()
+                } else {
+                    format!("; {}", status.error)
+                }
+            )));
+        }
+        if status.io_running || status.io_connecting {
+            // Looked at again afterwards: something more may have come in.
+            sql.run(what, flavor.stop_receiving()).await?;
+            let (facts, status) = (self.facts(sql).await?, self.replication(sql).await?);
+            if let Some(status) = status
+                && !flavor.contains(&facts.position, &status.received)
+            {
+                return Err(self.busy("the last transactions are being applied"));
+            }
+        }
+        sql.run(what, flavor.stop_replication()).await?;
+        sql.run(what, flavor.detach()).await?;
+        Ok(())
+    }
+
+    /// The keyspace's database. Its creation is replicated, and waits for no replica: there may be
+    /// none that replicates yet.
+    async fn make_database(&self, sql: &mut Sql, facts: &Facts) -> Result<(), AgentError> {
+        let keyspace = self.record().keyspace;
+        let query = format!(
+            "SELECT schema_name FROM information_schema.schemata WHERE schema_name = {}",
+            literal(keyspace.as_str())
+        );
+        let what = "creating the keyspace's database";
+        if !sql.column(what, &query).await?.is_empty() {
+            return Ok(());
+        }
+        let flavor = &self.host.flavor;
+        if facts.semi_sync_source {
+            sql.run_all(what, flavor.set_semi_sync_source(false)).await?;
+        }
+        if let Some(statement) = flavor.set_admin_writable() {
+            sql.run(what, statement).await?;
+        }
+        let create = format!(
+            "CREATE DATABASE IF NOT EXISTS {}",
+            identifier(keyspace.as_str())
+        );
+        sql.run(what, &create).await?;
+        Ok(())
+    }
+
+    async fn keep_semi_sync(
+        &self,
+        sql: &mut Sql,
+        facts: &Facts,
+        wanted: bool,
+    ) -> Result<(), AgentError> {
+        let flavor = &self.host.flavor;
+        if facts.semi_sync_replica {
+            let off = flavor.set_semi_sync_replica(false);
+            sql.run("turning acknowledgements off", &off).await?;
+        }
+        // Written even when it is on as far as was seen: creating the database turns it off.
+        if wanted != facts.semi_sync_source || (wanted && facts.read_only) {
+            let statements = flavor.set_semi_sync_source(wanted);
+            sql.run_all("setting semi-sync", statements).await?;
+        }
+        Ok(())
+    }
+
+    async fn be_replica(
+        &self,
+        sql: &mut Sql,
+        wanted: &Wanted,
+        memory: &mut RoleMemory,
+    ) -> Result<(), AgentError> {
+        let Wanted::Replica {
+            term,
+            source,
+            address,
+            semi_sync,
+        } = wanted
+        else {
+            return Ok(());
+        };
+        let flavor = &self.host.flavor;
+        let file = RoleFile::read(&self.dir)?;
+        file.check_term(*term)?;
+        let facts = self.facts(sql).await?;
+        if file.primary || !facts.read_only {
+            let mut role = self.lock_role().await?;
+            role.hold = None;
+            self.set_read_only_now(sql).await?;
+        } else {
+            self.keep_read_only(sql, &facts).await?;
+        }
+        if facts.semi_sync_source {
+            let statements = flavor.set_semi_sync_source(false);
+            sql.run_all("turning semi-sync off", statements).await?;
+        }
+        let next = RoleFile {
+            term: *term,
+            primary: false,
+            source: Some(source.clone()),
+        };
+        next.write(&self.dir)?;
+
+        let status = self.replication(sql).await?;
+        let attached = |status: &ReplicaStatus| {
+            file.source.as_ref() == Some(source)
+                && address.as_ref().is_none_or(|a| {
+                    a.host == status.source_host && a.port == status.source_port
+                })
+        };
+        if let Some(status) = &status
+            && attached(status)
+        {
+            return self
+                .keep_replicating(sql, &facts, status, *semi_sync, memory)
+                .await;
+        }
+        let Some(address) = address else {
+            return Err(AgentError::Refused(format!(
+                "tablet {} cannot replicate from {source}: that tablet's host is not registered, so its address is not known; start the agent there",
+                self.alias
+            )));
+        };
+        let what = "setting up replication";
+        if status.is_some() {
+            sql.run(what, flavor.stop_replication()).await?;
+        }
+        let statements = flavor.attach(address, &self.host.credentials, status.is_none());
+        sql.run_all(what, statements)
+            .await
+            .map_err(|e| self.without_passwords(e))?;
+        sql.run(what, &flavor.set_semi_sync_replica(*semi_sync))
+            .await?;
+        sql.run(what, flavor.start_replication()).await?;
+        memory.restarted_at = Some(Instant::now());
+        info!(tablet = %self.alias, %source, term, "replica");
+        Ok(())
+    }
+
+    async fn keep_replicating(
+        &self,
+        sql: &mut Sql,
+        facts: &Facts,
+        status: &ReplicaStatus,
+        semi_sync: bool,
+        memory: &mut RoleMemory,
+    ) -> Result<(), AgentError> {
+        let flavor = &self.host.flavor;
+        if facts.semi_sync_replica != semi_sync {
+            let what = "setting semi-sync";
+            sql.run(what, &flavor.set_semi_sync_replica(semi_sync))
+                .await?;
+            // A replica tells its source when it connects.
+            if status.io_running || status.io_connecting {
+                sql.run(what, flavor.stop_receiving()).await?;
+                sql.run(what, flavor.start_receiving()).await?;
+            }
+        }
+        if !(status.io_running || status.io_connecting) || !status.sql_running {
+            self.restart_replication(sql, memory).await?;
+        }
+        Ok(())
+    }
+
+    /// Starts threads that have stopped; not all the time, when they stop again at once.
+    async fn restart_replication(
+        &self,
+        sql: &mut Sql,
+        memory: &mut RoleMemory,
+    ) -> Result<(), AgentError> {
+        if memory
+            .restarted_at
+            .is_some_and(|at| at.elapsed() < RESTART_PAUSE)
+        {
+            return Ok(());
+        }
+        memory.restarted_at = Some(Instant::now());
+        sql.run("starting replication", self.host.flavor.start_replication())
+            .await?;
+        Ok(())
+    }
+
+    /// What the server is, for those who observe it.
+    pub(super) fn observed_role(
+        &self,
+        wanted: &Wanted,
+        status: Option<&ReplicaStatus>,
+    ) -> Result<ObservedRole, AgentError> {
+        let file = RoleFile::read(&self.dir)?;
+        Ok(match (status, &file.source) {
+            (Some(status), Some(source)) => ObservedRole::Replica {
+                source: source.clone(),
+                healthy: status.healthy(),
+                lag_seconds: status.lag_seconds,
+                error: if status.source_purged {
+                    format!(
+                        "{}: the primary no longer has binlogs that this tablet needs, or this tablet has transactions that the primary lacks; delete the tablet and create it again",
+                        status.error
+                    )
+                } else {
+                    status.error.clone()
+                },
+            },
+            (None, _) if file.primary => match wanted {
+                // It was demoted, and replicates as soon as it can.
+                Wanted::Replica { .. } => ObservedRole::Idle,
+                _ => ObservedRole::Primary { term: file.term },
+            },
+            _ => ObservedRole::Idle,
+        })
+    }
+
+    pub(super) async fn lock_role(
+        &self,
+    ) -> Result<tokio::sync::RwLockWriteGuard<'_, RoleState>, AgentError> {
+        timeout(STATEMENTS_PATIENCE, self.role.write())
+            .await
+            .map_err(|_| self.busy("statements of a plan are still running on it"))
+    }
+
+    fn busy(&self, why: &str) -> AgentError {
+        AgentError::Refused(format!(
+            "the role of tablet {} cannot change now: {why}; it is tried again",
+            self.alias
+        ))
+    }
+}
