@@ -7,17 +7,22 @@ use std::io::{Read as _, Seek as _, Write as _};
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use nix::fcntl::{Flock, FlockArg};
 use tokio::net::TcpListener;
 use tokio::sync::watch;
+use tokio::select;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tracing::{info, warn};
 use vtplan_state::cluster::RecordsWatch;
 use vtplan_state::model::HostRecord;
 use vtplan_state::store::{Store, unix_millis};
 
 use crate::address;
+use crate::client::{AgentClients, Timeouts};
+use crate::conductor;
 use crate::config::AgentConfig;
 use crate::error::AgentError;
 use crate::flavor;
@@ -26,6 +31,9 @@ use crate::mysqld::{Program, Templates};
 use crate::register;
 use crate::service::{self, AgentService};
 use crate::tablets::{self, Tablets};
+
+/// How long the end of an agent waits for calls and the conductor.
+const STOP_PATIENCE: Duration = Duration::from_secs(5);
 
 /// Runs an agent until `shutdown` is ready. The servers go on running after it.
 ///
@@ -121,7 +129,16 @@ impl Agent {
             health_changes: host.health_changes.subscribe(),
         };
         tasks.spawn(service::serve(listener, service, stopping.subscribe()));
-        tasks.spawn(tablets::supervise(host.clone(), tablets, watch.receiver()));
+        tasks.spawn(until(
+            stopping.subscribe(),
+            tablets::supervise(host.clone(), tablets, watch.receiver()),
+        ));
+        tasks.spawn(conductor::run(
+            host.cluster.clone(),
+            host.name.clone(),
+            AgentClients::new(Timeouts::default()),
+            stopping.subscribe(),
+        ));
         Ok(Self {
             record,
             host,
@@ -140,6 +157,12 @@ impl Agent {
     /// Deregisters the host and ends. The servers go on running.
     pub async fn stop(mut self) {
         self.stopping.send_replace(true);
+        // The conductor gives its lock back; tablets' tasks may be cut off anywhere.
+        let ended = async { while self.tasks.join_next().await.is_some() {} };
+        select! {
+            () = ended => {}
+            () = sleep(STOP_PATIENCE) => {}
+        }
         self.tasks.shutdown().await;
         if let Some(lease) = self.host.take_lease()
             && let Err(error) = lease.stop().await
@@ -147,6 +170,14 @@ impl Agent {
             warn!(%error, "the host's record stays until its lease ends");
         }
         info!(host = %self.record.name, "agent stopped");
+    }
+}
+
+/// Works until it is to stop; the work may be dropped at any moment.
+async fn until(mut stopping: watch::Receiver<bool>, work: impl Future<Output = ()>) {
+    select! {
+        _ = stopping.wait_for(|stop| *stop) => {}
+        () = work => {}
     }
 }
 

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
-use mysql_async::{Conn, OptsBuilder, Row, Value};
+use mysql_async::{Conn, DriverError, OptsBuilder, Row, Value};
 use tokio::time::timeout;
 
 use crate::error::AgentError;
@@ -52,6 +52,11 @@ impl Sql {
             Ok(Ok(conn)) => Ok(Self { conn }),
             // ER_ACCESS_DENIED_ERROR, ER_HOST_NOT_PRIVILEGED, ER_ACCESS_DENIED_NO_PASSWORD_ERROR.
             Ok(Err(mysql_async::Error::Server(e))) if matches!(e.code, 1045 | 1130 | 1698) => {
+                Err(ConnectError::Denied)
+            }
+            // MySQL hides that an account does not exist: it asks for the password in any of the
+            // ways that it knows.
+            Ok(Err(mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. }))) => {
                 Err(ConnectError::Denied)
             }
             Ok(Err(mysql_async::Error::Io(e))) => Err(ConnectError::NotListening(e.to_string())),

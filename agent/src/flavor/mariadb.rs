@@ -82,6 +82,15 @@ impl Flavor for MariaDb {
         option_file(&options, conf.settings)
     }
 
+    fn clear_accounts(&self) -> &'static [&'static str] {
+        // A server that does not resolve names passes over accounts at host names, and its
+        // statements do not see them. They would be there the day that it does.
+        &[
+            "DELETE FROM mysql.global_priv WHERE User IN ('', 'root') AND Host <> 'localhost'",
+            "FLUSH PRIVILEGES",
+        ]
+    }
+
     fn accounts(&self, c: &Credentials, keyspace: &KeyspaceName) -> Vec<String> {
         let account = |user: &str| format!("{}@'%'", literal(user));
         let create = |user: &str, password: &str| {

@@ -108,6 +108,11 @@ pub trait Flavor: Send + Sync + std::fmt::Debug {
     /// The text of `my.cnf`.
     fn my_cnf(&self, conf: &ServerConf<'_>) -> String;
 
+    /// Removes accounts of a fresh data folder that cannot be changed by ordinary statements.
+    fn clear_accounts(&self) -> &'static [&'static str] {
+        &[]
+    }
+
     /// Creates vtplan's accounts. May be run again.
     fn accounts(&self, credentials: &Credentials, keyspace: &KeyspaceName) -> Vec<String>;
 

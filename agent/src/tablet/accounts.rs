@@ -44,6 +44,7 @@ impl Tablet {
 
         // Fresh servers have a root without a password; while it is open the folder's mode keeps
         // other users from the socket.
+        sql.run_all(what, flavor.clear_accounts()).await?;
         let query = "SELECT CONCAT(User, '@', Host) FROM mysql.user WHERE User IN ('', 'root')";
         for account in sql.column(what, query).await? {
             let Some((user, host)) = account.split_once('@') else {

@@ -173,8 +173,9 @@ impl Tablet {
     /// A connection as vtplan's administrator.
     async fn connect(&self, database: Option<&str>) -> Result<Sql, AgentError> {
         let credentials = &self.host.credentials;
+        let socket = self.dir.socket();
         let connected = Sql::connect(
-            &self.dir.socket(),
+            &socket,
             &credentials.admin_user,
             Some(&credentials.admin_password),
             database,

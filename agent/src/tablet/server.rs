@@ -233,9 +233,10 @@ impl Tablet {
     /// A connection to the server, with its accounts made. The inner error: it does not answer yet.
     async fn connect_verified(&self) -> Result<Result<Sql, String>, AgentError> {
         let credentials = &self.host.credentials;
+        let socket = self.dir.socket();
         let connect = || {
             Sql::connect(
-                &self.dir.socket(),
+                &socket,
                 &credentials.admin_user,
                 Some(&credentials.admin_password),
                 None,
