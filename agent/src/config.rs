@@ -85,8 +85,8 @@ pub struct ServerSettings {
     /// Size of InnoDB's redo log, bytes.
     pub redo_log_bytes: u64,
     pub max_connections: u32,
-    /// Whether a commit is on disk before it is answered. Only tests and throw-away clusters turn
-    /// this off.
+    /// Whether a commit is on disk before it is answered. Without it commits survive the end of the
+    /// server, not that of the machine: for tests and throw-away clusters.
     pub durable: bool,
     /// Further options for the `[mysqld]` section, after all others. An empty value writes the
     /// option alone.

@@ -39,13 +39,10 @@ pub async fn join(
     }
     let version = env!("CARGO_PKG_VERSION");
     let cluster = Cluster::ensure_created(store, name, version).await?;
-    let record = cluster
-        .record()
-        .await?
-        .ok_or_else(|| StoreError::Failed {
-            url: cluster.store().url().to_owned(),
-            why: format!("the record of cluster `{name}` vanished"),
-        })?;
+    let record = cluster.record().await?.ok_or_else(|| StoreError::Failed {
+        url: cluster.store().url().to_owned(),
+        why: format!("the record of cluster `{name}` vanished"),
+    })?;
     Ok((cluster, record))
 }
 

@@ -115,10 +115,7 @@ impl Sql {
     }
 
     /// The answer of a query for variables: name and value.
-    pub async fn variables(
-        &mut self,
-        query: &str,
-    ) -> Result<BTreeMap<String, String>, AgentError> {
+    pub async fn variables(&mut self, query: &str) -> Result<BTreeMap<String, String>, AgentError> {
         let rows = self.rows("reading the server's variables", query).await?;
         Ok(rows
             .into_iter()

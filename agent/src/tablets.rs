@@ -134,7 +134,10 @@ async fn follow(
     let found = folder::scan(&host.tablets_dir)?;
     let mut left_alone = BTreeMap::new();
     let strays = running.iter().chain(&found.tablets);
-    for alias in strays.filter(|a| !mine.contains_key(a)).collect::<BTreeSet<_>>() {
+    for alias in strays
+        .filter(|a| !mine.contains_key(a))
+        .collect::<BTreeSet<_>>()
+    {
         let dir = TabletDir::new(&host.tablets_dir, alias);
         let (order, record) = match what_to_do(host, snapshot, alias, &dir).await? {
             Ok(decided) => decided,
@@ -201,8 +204,7 @@ async fn what_to_do(
 pub async fn remove_remains(tablets_dir: PathBuf) -> Result<(), AgentError> {
     let removed = tokio::task::spawn_blocking(move || {
         for path in folder::scan(&tablets_dir)?.remains {
-            folder::remove(&path)
-                .map_err(|e| AgentError::io(&path, "it cannot be removed", e))?;
+            folder::remove(&path).map_err(|e| AgentError::io(&path, "it cannot be removed", e))?;
         }
         Ok(())
     });

@@ -51,7 +51,10 @@ async fn a_shard_follows_its_records() {
         let seen = lab.observe(false).await;
         assert!(running(&seen, 100).unwrap().semi_sync);
         assert!(running(&seen, 101).unwrap().semi_sync);
-        assert!(!running(&seen, 102).unwrap().semi_sync, "rdonly acknowledges");
+        assert!(
+            !running(&seen, 102).unwrap().semi_sync,
+            "rdonly acknowledges"
+        );
 
         // The gate's account writes on the primary, and on no replica.
         let create = format!("CREATE TABLE {KS}.t (id int PRIMARY KEY, v varchar(10))");
@@ -383,7 +386,10 @@ async fn a_second_agent_on_one_data_folder_is_refused() {
         .err()
         .unwrap()
         .to_string();
-    assert!(error.contains("`tset`") && error.contains("`test`"), "{error}");
+    assert!(
+        error.contains("`tset`") && error.contains("`test`"),
+        "{error}"
+    );
     assert_eq!(keyspace().as_str(), KS);
     lab.end().await;
 }

@@ -72,10 +72,9 @@ impl MySqlGtidSet {
     pub fn contains(&self, other: &Self) -> bool {
         other.0.iter().all(|(source, wanted)| {
             let have = self.0.get(source).map_or(&[][..], Vec::as_slice);
-            wanted.iter().all(|(first, last)| {
-                have.iter()
-                    .any(|(from, to)| from <= first && last <= to)
-            })
+            wanted
+                .iter()
+                .all(|(first, last)| have.iter().any(|(from, to)| from <= first && last <= to))
         })
     }
 }

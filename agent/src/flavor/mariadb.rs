@@ -240,10 +240,7 @@ impl Flavor for MariaDb {
     }
 
     fn contains(&self, have: &str, want: &str) -> bool {
-        match (
-            MariaDbPosition::parse(have),
-            MariaDbPosition::parse(want),
-        ) {
+        match (MariaDbPosition::parse(have), MariaDbPosition::parse(want)) {
             (Some(have), Some(want)) => have.contains(&want),
             _ => false,
         }

@@ -170,9 +170,8 @@ pub fn of(version: ServerVersion) -> Box<dyn Flavor> {
 fn common_options(conf: &ServerConf<'_>) -> Vec<(&'static str, String)> {
     let path = |name: &str| conf.dir.join(name).display().to_string();
     let settings = conf.settings;
-    let on_disk = |durable: &str, fast: &str| {
-        if settings.durable { durable } else { fast }.to_owned()
-    };
+    let on_disk =
+        |durable: &str, fast: &str| if settings.durable { durable } else { fast }.to_owned();
     let mut options = vec![
         ("datadir", path("data")),
         ("socket", path("mysql.sock")),
@@ -197,10 +196,14 @@ fn common_options(conf: &ServerConf<'_>) -> Vec<(&'static str, String)> {
         ("binlog_row_image", "FULL".to_owned()),
         ("binlog_row_metadata", "FULL".to_owned()),
         ("sync_binlog", on_disk("1", "0")),
-        ("innodb_flush_log_at_trx_commit", on_disk("1", "0")),
+        // 2: still safe when the server is killed, not when the machine is.
+        ("innodb_flush_log_at_trx_commit", on_disk("1", "2")),
         // Rows are logged, not statements: what a function does is not run again on a replica.
         ("log_bin_trust_function_creators", "ON".to_owned()),
-        ("innodb_buffer_pool_size", settings.buffer_pool_bytes.to_string()),
+        (
+            "innodb_buffer_pool_size",
+            settings.buffer_pool_bytes.to_string(),
+        ),
         ("max_connections", settings.max_connections.to_string()),
         ("max_allowed_packet", (1u64 << 30).to_string()),
         ("performance_schema", "OFF".to_owned()),

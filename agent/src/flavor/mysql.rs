@@ -218,7 +218,10 @@ impl Flavor for MySql {
             // It turns on read_only too.
             vec!["SET GLOBAL super_read_only = ON"]
         } else {
-            vec!["SET GLOBAL super_read_only = OFF", "SET GLOBAL read_only = OFF"]
+            vec![
+                "SET GLOBAL super_read_only = OFF",
+                "SET GLOBAL read_only = OFF",
+            ]
         }
     }
 

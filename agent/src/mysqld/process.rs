@@ -213,7 +213,9 @@ pub fn log_tail(dir: &TabletDir, offset: u64) -> String {
         let mut file = fs::File::open(dir.error_log())?;
         let length = file.metadata()?.len();
         let from = if offset <= length { offset } else { 0 };
-        file.seek(SeekFrom::Start(from.max(length.saturating_sub(SHOWN_BYTES))))?;
+        file.seek(SeekFrom::Start(
+            from.max(length.saturating_sub(SHOWN_BYTES)),
+        ))?;
         let mut bytes = Vec::new();
         file.read_to_end(&mut bytes)?;
         Ok(bytes)
@@ -236,8 +238,8 @@ pub fn log_tail(dir: &TabletDir, offset: u64) -> String {
 /// # Errors
 /// When one cannot be stopped, or an agent runs there (it would start them again).
 pub async fn stop_servers(data_dir: &Path, patience: Duration) -> Result<usize, AgentError> {
-    let data_dir = std::path::absolute(data_dir)
-        .map_err(|e| AgentError::io(data_dir, "it is no path", e))?;
+    let data_dir =
+        std::path::absolute(data_dir).map_err(|e| AgentError::io(data_dir, "it is no path", e))?;
     let tablets_dir = data_dir.join("tablets");
     if !tablets_dir.is_dir() {
         return Ok(0);

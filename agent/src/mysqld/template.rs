@@ -36,11 +36,7 @@ impl Templates {
     }
 
     /// The data folder to copy for a server of this program.
-    pub async fn get(
-        &self,
-        program: &Program,
-        flavor: &dyn Flavor,
-    ) -> Result<PathBuf, AgentError> {
+    pub async fn get(&self, program: &Program, flavor: &dyn Flavor) -> Result<PathBuf, AgentError> {
         let _making = self.making.lock().await;
         let name = program.version.to_string().replace(' ', "-").to_lowercase();
         let template = self.dir.join(&name);

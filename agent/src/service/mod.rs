@@ -111,8 +111,8 @@ impl Agent for AgentService {
                 server: tablet.status().server,
                 tables,
             };
-            let json = serde_json::to_string(&observed)
-                .map_err(|e| Status::internal(e.to_string()))?;
+            let json =
+                serde_json::to_string(&observed).map_err(|e| Status::internal(e.to_string()))?;
             Ok::<_, Status>((tablet.alias().to_string(), json))
         });
         let tablets = futures::future::try_join_all(looks).await?;

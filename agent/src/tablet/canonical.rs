@@ -131,11 +131,18 @@ mod tests {
         for (statement, table) in [
             ("create table product (id int)", "product"),
             ("CREATE TABLE IF NOT EXISTS `a``b` (id int)", "a`b"),
-            ("-- first\n# second\n/* third */ Create /* x */ Table t(id int)", "t"),
+            (
+                "-- first\n# second\n/* third */ Create /* x */ Table t(id int)",
+                "t",
+            ),
             ("create table if_ (id int)", "if_"),
             ("create table größe (id int)", "größe"),
         ] {
-            assert_eq!(created_table(statement).as_deref(), Some(table), "{statement}");
+            assert_eq!(
+                created_table(statement).as_deref(),
+                Some(table),
+                "{statement}"
+            );
         }
     }
 

@@ -17,7 +17,9 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::info;
 use vtplan_planner::live::ObservedRole;
-use vtplan_state::model::{Durability, Records, ShardRecord, TabletAlias, TabletRecord, TabletType};
+use vtplan_state::model::{
+    Durability, Records, ShardRecord, TabletAlias, TabletRecord, TabletType,
+};
 use vtplan_state::store::{Compare, Op, Txn};
 
 use super::role_file::RoleFile;
@@ -131,7 +133,10 @@ impl Tablet {
                 term,
                 semi_sync,
                 fenced,
-            } => self.be_primary(sql, *term, *semi_sync, *fenced, memory).await,
+            } => {
+                self.be_primary(sql, *term, *semi_sync, *fenced, memory)
+                    .await
+            }
             Wanted::Replica { .. } => self.be_replica(sql, wanted, memory).await,
         }
     }
@@ -147,7 +152,10 @@ impl Tablet {
     ) -> Result<Option<ReplicaStatus>, AgentError> {
         let flavor = &self.host.flavor;
         let rows = sql
-            .rows("reading the replication's state", flavor.replica_status_query())
+            .rows(
+                "reading the replication's state",
+                flavor.replica_status_query(),
+            )
             .await?;
         Ok(rows.first().map(|row| flavor.replica_status(row)))
     }
@@ -225,7 +233,8 @@ impl Tablet {
         {
             return Ok(());
         }
-        self.reclaim(term, file.primary && file.term == term).await?;
+        self.reclaim(term, file.primary && file.term == term)
+            .await?;
         let next = RoleFile {
             term,
             primary: true,
@@ -338,7 +347,8 @@ impl Tablet {
         }
         let flavor = &self.host.flavor;
         if facts.semi_sync_source {
-            sql.run_all(what, flavor.set_semi_sync_source(false)).await?;
+            sql.run_all(what, flavor.set_semi_sync_source(false))
+                .await?;
         }
         if let Some(statement) = flavor.set_admin_writable() {
             sql.run(what, statement).await?;
@@ -410,9 +420,9 @@ impl Tablet {
         let status = self.replication(sql).await?;
         let attached = |status: &ReplicaStatus| {
             file.source.as_ref() == Some(source)
-                && address.as_ref().is_none_or(|a| {
-                    a.host == status.source_host && a.port == status.source_port
-                })
+                && address
+                    .as_ref()
+                    .is_none_or(|a| a.host == status.source_host && a.port == status.source_port)
         };
         if let Some(status) = &status
             && attached(status)

@@ -69,7 +69,10 @@ mod tests {
         };
         role(2, true).write(&dir).unwrap();
         let error = role(1, true).write(&dir).unwrap_err().to_string();
-        assert!(error.contains("term 1") && error.contains("term 2"), "{error}");
+        assert!(
+            error.contains("term 1") && error.contains("term 2"),
+            "{error}"
+        );
         role(2, false).write(&dir).unwrap();
         assert_eq!(RoleFile::read(&dir).unwrap(), role(2, false));
     }

@@ -15,11 +15,10 @@ const SEQUENCE_COMMENT: &str = "vitess_sequence";
 
 impl Tablet {
     /// The tables of the keyspace's database; `None` when the tablet is no primary.
-    pub async fn tables(
-        &self,
-    ) -> Result<Option<BTreeMap<TableName, ObservedTable>>, AgentError> {
+    pub async fn tables(&self) -> Result<Option<BTreeMap<TableName, ObservedTable>>, AgentError> {
         match self.status().server {
-            ServerState::Running(server) if matches!(server.role, ObservedRole::Primary { .. }) => {}
+            ServerState::Running(server) if matches!(server.role, ObservedRole::Primary { .. }) => {
+            }
             _ => return Ok(None),
         }
         let keyspace = self.record().keyspace;
@@ -69,10 +68,7 @@ async fn sequence_ready(sql: &mut Sql, table: &str) -> Result<bool, AgentError> 
 
 /// `SHOW CREATE TABLE` of a table of the connection's database, without its auto-increment value.
 /// `None`: it was dropped meanwhile.
-pub(super) async fn show_create(
-    sql: &mut Sql,
-    table: &str,
-) -> Result<Option<String>, AgentError> {
+pub(super) async fn show_create(sql: &mut Sql, table: &str) -> Result<Option<String>, AgentError> {
     let what = format!("reading the definition of {table}");
     let query = format!("SHOW CREATE TABLE {}", identifier(table));
     match sql.rows(&what, &query).await {
@@ -113,7 +109,9 @@ mod tests {
     #[test]
     fn only_the_tables_own_auto_increment_value_is_left_out() {
         let create = |options: &str| {
-            format!("CREATE TABLE `t` (\n  `id` int NOT NULL AUTO_INCREMENT COMMENT ' AUTO_INCREMENT=1',\n  PRIMARY KEY (`id`)\n) {options}")
+            format!(
+                "CREATE TABLE `t` (\n  `id` int NOT NULL AUTO_INCREMENT COMMENT ' AUTO_INCREMENT=1',\n  PRIMARY KEY (`id`)\n) {options}"
+            )
         };
         for (with, without) in [
             (

@@ -18,7 +18,7 @@ use vtplan_state::model::{
     CellName, Durability, FlavorKind, HostName, KeyspaceName, KeyspaceRecord, ShardName,
     ShardRecord, TabletAlias, TabletRecord, TabletType,
 };
-use vtplan_state::store::{OpenMode, Op, Store, Txn, open};
+use vtplan_state::store::{Op, OpenMode, Store, Txn, open};
 
 pub const CLUSTER: &str = "test";
 
@@ -183,9 +183,8 @@ impl Lab {
     /// Waits until the tablet is a primary that takes writes and the others replicate from it.
     pub async fn wait_for_shard(&self, primary: u32, term: u64, replicas: &[u32]) {
         self.wait("the shard is not whole", |seen| {
-            let is_primary = running(seen, primary).is_some_and(|s| {
-                s.role == (ObservedRole::Primary { term }) && !s.read_only
-            });
+            let is_primary = running(seen, primary)
+                .is_some_and(|s| s.role == (ObservedRole::Primary { term }) && !s.read_only);
             is_primary && replicas.iter().all(|uid| replicates(seen, *uid, primary))
         })
         .await;
@@ -272,7 +271,9 @@ fn kill_server_of(dir: &Path) {
         let line = std::fs::read(format!("/proc/{pid}/cmdline")).unwrap_or_default();
         if String::from_utf8_lossy(&line).contains(&dir.display().to_string()) {
             // It may end by itself meanwhile.
-            let _ = std::process::Command::new("kill").args(["-9", &pid]).status();
+            let _ = std::process::Command::new("kill")
+                .args(["-9", &pid])
+                .status();
         }
     }
 }
