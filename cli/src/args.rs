@@ -63,7 +63,7 @@ pub struct Global {
     /// Print results and errors only
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     pub quiet: bool,
-    /// Log what is done on stderr; twice: in detail
+    /// Say more: reasons in plans, and a log on stderr; twice: in detail
     #[arg(short, long, global = true, action = clap::ArgAction::Count)]
     pub verbose: u8,
     /// No colours, as with `NO_COLOR`
@@ -102,24 +102,24 @@ impl FromStr for ByteSize {
 /// Output of commands that answer with data.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Format {
-    /// For people
+    // For people.
     #[default]
     Text,
-    /// For programs; stable
+    // For programs; stable.
     Json,
 }
 
 /// Output of commands that show plans.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum PlanFormat {
-    /// For people
+    // For people.
     #[default]
     Text,
-    /// For programs; stable
+    // For programs; stable.
     Json,
-    /// For a comment on a pull request
+    // For a comment on a pull request.
     Markdown,
-    /// Graphviz: the steps and what each waits for
+    // Graphviz: the steps, and what each waits for.
     Dot,
 }
 

@@ -131,9 +131,11 @@ pub fn ticked(names: &[String]) -> String {
 /// What a store says, with what to do.
 pub fn store_error(error: &StoreError) -> CliError {
     match error {
-        StoreError::NotThere { .. } => CliError::from_error("no-store", error).help(format!(
-            "{START}; another store is named with `--state URL` or `VTPLAN_STATE`"
-        )),
+        StoreError::NotThere { url } => {
+            CliError::new("no-store", format!("there is no state store at {url}")).help(format!(
+                "{START}; another store is named with `--state URL` or `VTPLAN_STATE`"
+            ))
+        }
         StoreError::Unreachable { .. } => CliError::from_error("store-unreachable", error)
             .help("check that it runs, and the address in `--state` or `VTPLAN_STATE`"),
         StoreError::ReadOnly { .. } => CliError::from_error("store-read-only", error)

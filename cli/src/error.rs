@@ -26,48 +26,45 @@ impl From<Exit> for ExitCode {
 
 /// Why a command failed: what, on which object, why (the causes), what to do (the help).
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct CliError {
+#[serde(transparent)]
+pub struct CliError(Box<Body>);
+
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+struct Body {
     /// A stable name for programs: `no-agent`, `stale-plan`, ...
-    pub code: String,
+    code: String,
     /// One sentence without a full stop: what failed and on which object.
-    pub message: String,
+    message: String,
     /// Why, outermost first.
     #[serde(skip_serializing_if = "Vec::is_empty")]
-    pub causes: Vec<String>,
+    causes: Vec<String>,
     /// Shown as it is after the message: a diff, the last lines of a log, a report with source
     /// lines.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub details: Option<String>,
+    details: Option<String>,
     /// What to do.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub help: Option<String>,
-    /// What `details` says, for programs.
+    help: Option<String>,
+    /// What `details` says, for programs. Its `details` are left out of the JSON then.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub problems: Option<serde_json::Value>,
+    problems: Option<serde_json::Value>,
     /// Whether the text begins with the details.
     #[serde(skip)]
     details_first: bool,
-    #[serde(skip)]
-    exit: u8,
 }
 
 impl CliError {
     pub fn new(code: &str, message: impl Into<String>) -> Self {
-        Self {
+        Self(Box::new(Body {
             code: code.to_owned(),
             message: message.into(),
-            causes: Vec::new(),
-            details: None,
-            help: None,
-            problems: None,
-            details_first: false,
-            exit: Exit::Failed as u8,
-        }
+            ..Body::default()
+        }))
     }
 
     #[must_use]
     pub fn cause(mut self, cause: impl Into<String>) -> Self {
-        self.causes.push(cause.into());
+        self.0.causes.push(cause.into());
         self
     }
 
@@ -78,8 +75,13 @@ impl CliError {
         let mut next = Some(error);
         while let Some(error) = next {
             let text = error.to_string();
-            if !self.causes.last().is_some_and(|last| last.ends_with(&text)) {
-                self.causes.push(text);
+            if !self
+                .0
+                .causes
+                .last()
+                .is_some_and(|last| last.ends_with(&text))
+            {
+                self.0.causes.push(text);
             }
             next = error.source();
         }
@@ -88,32 +90,26 @@ impl CliError {
 
     #[must_use]
     pub fn details(mut self, details: impl Into<String>) -> Self {
-        self.details = Some(details.into());
+        self.0.details = Some(details.into());
         self
     }
 
     /// Details that end with the message: a report with its sum below.
     #[must_use]
     pub fn details_first(mut self, details: impl Into<String>) -> Self {
-        self.details_first = true;
+        self.0.details_first = true;
         self.details(details)
     }
 
     #[must_use]
     pub fn problems<T: Serialize>(mut self, problems: &[T]) -> Self {
-        self.problems = serde_json::to_value(problems).ok();
+        self.0.problems = serde_json::to_value(problems).ok();
         self
     }
 
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
-        self
-    }
-
-    #[must_use]
-    pub fn exit_with(mut self, exit: Exit) -> Self {
-        self.exit = exit as u8;
+        self.0.help = Some(help.into());
         self
     }
 
@@ -126,17 +122,13 @@ impl CliError {
         }
     }
 
-    pub fn exit(&self) -> ExitStatus {
-        ExitStatus(self.exit)
-    }
-
     /// Prints the error: text to stderr, and with `json` also one document to stdout.
     pub fn report(&self, json: bool) {
         if json {
             let mut error = self.clone();
-            error.details = error
-                .details
-                .map(|d| anstream::adapter::strip_str(&d).to_string());
+            let body = &mut error.0;
+            let details = body.details.take().filter(|_| body.problems.is_none());
+            body.details = details.map(|d| anstream::adapter::strip_str(&d).to_string());
             let document = serde_json::json!({ "format": 1, "error": error });
             out(&format!("{document:#}\n"));
         }
@@ -146,23 +138,23 @@ impl CliError {
     /// The error as people read it.
     pub fn text(&self) -> String {
         let mut text = String::new();
-        if let (true, Some(details)) = (self.details_first, &self.details) {
+        if let (true, Some(details)) = (self.0.details_first, &self.0.details) {
             text.push_str(details.trim_end_matches('\n'));
             text.push_str("\n\n");
         }
-        text.push_str(&format!("{} {}\n", "error:".red().bold(), self.message));
-        for cause in &self.causes {
+        text.push_str(&format!("{} {}\n", "error:".red().bold(), self.0.message));
+        for cause in &self.0.causes {
             text.push_str(&format!(
                 "  {} {}\n",
                 "cause:".bold(),
                 cause.trim_end().replace('\n', "\n         ")
             ));
         }
-        if let (false, Some(details)) = (self.details_first, &self.details) {
+        if let (false, Some(details)) = (self.0.details_first, &self.0.details) {
             text.push_str(details.trim_end_matches('\n'));
             text.push('\n');
         }
-        if let Some(help) = &self.help {
+        if let Some(help) = &self.0.help {
             text.push_str(&format!(
                 "  {} {}\n",
                 "hint:".cyan().bold(),
@@ -170,14 +162,5 @@ impl CliError {
             ));
         }
         text
-    }
-}
-
-/// A [`CliError`]'s exit code.
-pub struct ExitStatus(u8);
-
-impl From<ExitStatus> for ExitCode {
-    fn from(status: ExitStatus) -> ExitCode {
-        ExitCode::from(status.0)
     }
 }

@@ -37,7 +37,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             error.report(json);
-            error.exit().into()
+            Exit::Failed.into()
         }
     }
 }

@@ -51,6 +51,7 @@ pub struct ApplyArgs {
     /// Watch the plan that runs
     #[arg(long)]
     pub attach: bool,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

@@ -30,6 +30,7 @@ pub struct DestroyArgs {
     /// Start it and return; the agents carry it out
     #[arg(long)]
     pub detach: bool,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

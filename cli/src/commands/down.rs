@@ -28,6 +28,7 @@ pub struct DownArgs {
     /// Do not ask before deleting
     #[arg(long, requires = "purge")]
     pub yes: bool,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

@@ -22,6 +22,7 @@ pub struct HistoryArgs {
     /// The newest N entries; 0: all
     #[arg(long, short = 'n', value_name = "N", default_value_t = 20)]
     pub limit: usize,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

@@ -23,6 +23,7 @@ enum LockCommand {
     /// Show who holds the apply lock, since when
     #[command(after_help = "Examples:\n  vtplan lock show\n  vtplan lock show --format json")]
     Show {
+        /// How to print the result
         #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
         format: Format,
     },
@@ -32,6 +33,7 @@ enum LockCommand {
         /// Do not ask
         #[arg(long)]
         yes: bool,
+        /// How to print the result
         #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
         format: Format,
     },

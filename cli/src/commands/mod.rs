@@ -21,12 +21,17 @@ use std::future::Future;
 
 use crate::args::{Cli, Command};
 use crate::error::{CliError, Exit};
+use crate::logging;
 
 /// What a command ends with.
 pub type Outcome = Result<Exit, CliError>;
 
 pub fn dispatch(cli: Cli) -> Outcome {
     let global = cli.global;
+    // Processes that stay log what they do; they say so themselves.
+    if !matches!(cli.command, Command::Agent(_) | Command::Gate(_)) {
+        logging::start_quiet(&global);
+    }
     match cli.command {
         Command::Up(args) => block_on(up::run(args, &global)),
         Command::Down(args) => block_on(down::run(args, &global)),

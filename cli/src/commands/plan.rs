@@ -30,6 +30,7 @@ pub struct PlanArgs {
     /// Save the plan, for `vtplan apply FILE`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: PlanFormat,
     /// Exit with 2 if there are changes, with 0 if there are none
@@ -41,15 +42,18 @@ pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
     // Without a password the plan is the same but for the user it belongs to, and says so.
     let planned = planning::plan_spec(global, &args.specs, &ProcessSecrets).await?;
     let plan = &planned.plan;
-    print(plan, args.format, global);
     if let Some(path) = &args.out {
         PlanFile::new(plan.clone(), planned.desired).write(path)?;
-        if args.format == PlanFormat::Text && !global.quiet {
-            err(&format!(
-                "\nSaved to `{0}`; apply it with `vtplan apply {0}`.\n",
-                path.display()
-            ));
-        }
+    }
+    print(plan, args.format, global);
+    if let Some(path) = &args.out
+        && args.format == PlanFormat::Text
+        && !global.quiet
+    {
+        err(&format!(
+            "\nSaved to `{0}`; apply it with `vtplan apply {0}`.\n",
+            path.display()
+        ));
     }
     Ok(if args.detailed_exitcode && !plan.is_empty() {
         Exit::Changes

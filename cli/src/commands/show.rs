@@ -41,6 +41,7 @@ pub struct ShowArgs {
     /// `plan`, a plan's id, or a plan file
     #[arg(value_name = "OBJECT")]
     pub object: Option<String>,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: PlanFormat,
 }
@@ -80,6 +81,12 @@ pub async fn run(args: ShowArgs, global: &Global) -> Outcome {
         .map_err(|e| context::store_error(&e))?;
     let picture = Picture::new(cluster.name(), &gathered, active);
     let records = &gathered.live.records;
+    if object == Some("spec") && records.spec.is_none() {
+        return Err(CliError::new(
+            "no-spec",
+            format!("no spec was applied in cluster {} yet", cluster.name()),
+        ));
+    }
     let (text, value) = match object {
         None => (whole(&picture, records), to_json(&picture)),
         Some(object) => {

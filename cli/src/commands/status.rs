@@ -28,6 +28,7 @@ pub struct StatusArgs {
     /// Show it anew every second until Ctrl-C
     #[arg(long, short)]
     pub watch: bool,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

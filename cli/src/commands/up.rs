@@ -71,6 +71,7 @@ pub struct UpArgs {
     /// Each server's `innodb_buffer_pool_size`, such as `64M` or `4G`
     #[arg(long, value_name = "SIZE")]
     pub buffer_pool: Option<ByteSize>,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

@@ -29,6 +29,7 @@ pub struct ValidateArgs {
     /// Spec files, or folders of them; together they are one spec
     #[arg(value_name = "SPEC", required = true)]
     pub specs: Vec<PathBuf>,
+    /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: Format,
 }

@@ -107,8 +107,6 @@ pub struct View {
     pub items: Vec<Item>,
     /// The signs that occur, for the legend.
     pub signs: BTreeSet<Sign>,
-    /// Whether a tablet has no host yet: the plan can be read but not applied.
-    pub unplaced: bool,
 }
 
 pub fn view(plan: &Plan) -> View {
@@ -143,15 +141,7 @@ pub fn view(plan: &Plan) -> View {
     }
     collect(&items, &mut signs);
     signs.remove(&Sign::Keep);
-    let unplaced = plan
-        .steps
-        .iter()
-        .any(|s| matches!(&s.action, Action::CreateTablet { host: None, .. }));
-    View {
-        items,
-        signs,
-        unplaced,
-    }
+    View { items, signs }
 }
 
 /// An object that belongs to no keyspace.
