@@ -95,7 +95,7 @@ impl GateConfig {
 pub enum GateError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    #[error("the gate cannot listen on {address} for {what}: {source}")]
+    #[error("the gate cannot listen on {address} for {what}")]
     Listen {
         address: SocketAddr,
         what: &'static str,

@@ -1,11 +1,16 @@
 //! `vtplan gate`: runs a gate in the foreground.
 
 use clap::Args;
+use vtplan_gate::{GateConfig, GateError, run_gate};
 use vtplan_state::model::{CellName, GateName};
 
 use super::Outcome;
+use super::agent::shutdown;
 use crate::args::Global;
-use crate::error::CliError;
+use crate::context;
+use crate::error::{CliError, Exit};
+use crate::logging;
+use crate::output::host_name;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -39,6 +44,44 @@ pub struct GateArgs {
     pub http_port: u16,
 }
 
-pub async fn run(_args: GateArgs, _global: &Global) -> Outcome {
-    Err(CliError::new("unfinished", "`gate` is not there yet"))
+pub async fn run(args: GateArgs, global: &Global) -> Outcome {
+    logging::start(global);
+    let Some(cluster) = &global.cluster else {
+        return Err(
+            CliError::new("which-cluster", "a gate needs the name of its cluster")
+                .help("give it with `--cluster NAME`: the `cluster` of the spec"),
+        );
+    };
+    let name = match args.name {
+        Some(name) => name,
+        None => {
+            let port = args.mysql_port.map_or(String::new(), |p| format!("-{p}"));
+            GateName::new(format!("{}{port}", host_name())).map_err(|e| {
+                CliError::from_error("bad-name", &e).help("name this gate with `--name NAME`")
+            })?
+        }
+    };
+    let mut config = GateConfig::new(cluster, name, args.cell);
+    config.listen = args.listen;
+    config.mysql_port = args.mysql_port;
+    config.http_port = args.http_port;
+    config.advertise = match args.advertise {
+        Some(advertise) => advertise,
+        None if args.listen.is_unspecified() => host_name(),
+        None => args.listen.to_string(),
+    };
+    let store = context::create_store(global).await?;
+    run_gate(config, store, shutdown())
+        .await
+        .map_err(|e| gate_error(&e))?;
+    Ok(Exit::Done)
+}
+
+fn gate_error(error: &GateError) -> CliError {
+    match error {
+        GateError::Store(error) => context::store_error(error),
+        GateError::Listen { .. } => CliError::from_error("gate", error)
+            .help("give other ports with `--mysql-port` and `--http-port`"),
+        _ => CliError::from_error("gate", error),
+    }
 }
