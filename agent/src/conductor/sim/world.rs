@@ -1,0 +1,163 @@
+//! The world of a simulated conductor: the store in memory, the simulated servers.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use tokio::time::Instant;
+use vtplan_planner::desired::Desired;
+use vtplan_planner::live::{Canonical, Live, Observed};
+use vtplan_state::cluster::Cluster;
+use vtplan_state::model::{HostName, Records, UnixMillis};
+
+use super::faults::{Chance, Process};
+use super::hosts::Hosts;
+use super::servers::{Refusal, Servers};
+use crate::client::{CallError, CallErrorKind};
+use crate::conductor::world::{Sql, Target, World};
+use crate::observe::{Gathered, ObserveError, Unseen};
+
+pub struct SimWorld {
+    pub cluster: Cluster,
+    pub process: Arc<Process>,
+    pub chance: Arc<Chance>,
+    pub servers: Arc<Servers>,
+    pub hosts: Arc<Hosts>,
+    pub started: Instant,
+}
+
+/// What the agents together see.
+pub fn look(
+    records: Records,
+    desired: &Desired,
+    servers: &Servers,
+    answers: impl Fn(&HostName) -> bool,
+) -> Gathered {
+    let mut observed = Observed::default();
+    let mut unseen = Vec::new();
+    for host in records.hosts.keys() {
+        if answers(host) {
+            observed.tablets.extend(servers.observe(host));
+        } else {
+            unseen.push(Unseen {
+                host: host.clone(),
+                why: "simulated".into(),
+            });
+        }
+    }
+    for (name, keyspace) in &desired.keyspaces {
+        if records.keyspaces.contains_key(name) {
+            let statements = keyspace.tables.values().map(|t| t.statement.clone());
+            let canonical: BTreeMap<String, Canonical> = statements
+                .map(|text| (text.clone(), Canonical::Definition(text)))
+                .collect();
+            observed.canonical.insert(name.clone(), canonical);
+        }
+    }
+    Gathered {
+        live: Live { records, observed },
+        unseen,
+    }
+}
+
+impl SimWorld {
+    fn error(&self, on: &Target, kind: CallErrorKind) -> CallError {
+        CallError {
+            host: on.host.name.clone(),
+            url: on.host.agent_url.clone(),
+            kind,
+        }
+    }
+
+    async fn call<T>(
+        &self,
+        on: &Target,
+        work: impl FnOnce() -> Result<T, Refusal>,
+    ) -> Result<T, CallError> {
+        let unreachable = || CallErrorKind::Unreachable("simulated".into());
+        let failure = || self.error(on, unreachable());
+        self.process
+            .call(&self.chance, failure, || {
+                if !self.hosts.is_up(&on.host.name) {
+                    return Err(failure());
+                }
+                work().map_err(|refusal| {
+                    let kind = match refusal {
+                        Refusal::NotNow(why) => CallErrorKind::NotNow(why),
+                        Refusal::Sql(why) => CallErrorKind::Refused(why),
+                    };
+                    self.error(on, kind)
+                })
+            })
+            .await
+    }
+}
+
+#[async_trait]
+impl World for SimWorld {
+    fn cluster(&self) -> &Cluster {
+        &self.cluster
+    }
+
+    async fn gather(&self, desired: &Desired) -> Result<Gathered, ObserveError> {
+        let records = self.cluster.load_records().await?;
+        tokio::time::sleep(self.chance.millis(0, 30)).await;
+        self.process.breathe().await;
+        let lossy = self.chance.trouble_now();
+        let answers = |host: &HostName| self.hosts.is_up(host) && !self.chance.happens(lossy);
+        Ok(look(records, desired, &self.servers, answers))
+    }
+
+    async fn execute_sql(&self, on: &Target, sql: Sql) -> Result<(), CallError> {
+        self.call(on, || {
+            self.servers.execute(&on.alias, on.term, &sql.statements)
+        })
+        .await
+    }
+
+    async fn set_read_only(
+        &self,
+        on: &Target,
+        read_only: bool,
+        hold: Duration,
+    ) -> Result<String, CallError> {
+        self.call(on, || {
+            self.servers
+                .set_read_only(&on.alias, on.term, read_only, hold)
+        })
+        .await
+    }
+
+    async fn wait_for_position(
+        &self,
+        on: &Target,
+        position: &str,
+        wait: Duration,
+    ) -> Result<bool, CallError> {
+        let until = Instant::now() + wait;
+        loop {
+            let reached = self
+                .call(on, || self.servers.has(&on.alias, position))
+                .await?;
+            if reached || Instant::now() >= until {
+                return Ok(reached);
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
+    }
+
+    fn now(&self) -> UnixMillis {
+        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+    }
+
+    async fn failpoint(&self, _name: &str) {
+        // Another moment at which a process may die or stand still.
+        let nothing = self
+            .process
+            .call(&self.chance, || (), || Ok::<(), ()>(()))
+            .await;
+        // That a call of nothing fails means nothing.
+        let _ = nothing;
+    }
+}
