@@ -63,6 +63,7 @@ impl Host {
                 cluster: Cluster::new(store, "sim").expect("the name of a cluster"),
                 process: process.clone(),
                 chance: self.chance.clone(),
+                store: self.store.clone(),
                 servers: self.servers.clone(),
                 hosts: self.hosts.clone(),
                 started: self.started,
@@ -87,7 +88,7 @@ impl Host {
         loop {
             tokio::time::sleep(self.chance.millis(50, 600)).await;
             process.breathe().await;
-            let Ok(records) = direct.load_records().await else {
+            let Ok(records) = self.store.records() else {
                 continue;
             };
             tokio::time::sleep(self.chance.millis(0, 300)).await;

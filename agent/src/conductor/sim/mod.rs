@@ -43,7 +43,7 @@ use crate::observe::Gathered;
 use crate::submit::{self, Approval};
 
 /// How many seeds a plain test run takes.
-const SEEDS: u64 = 300;
+const SEEDS: u64 = 40;
 
 #[test]
 fn plans_end_well_whatever_fails_at_any_write_and_call() {
@@ -107,7 +107,10 @@ impl Simulation {
                 servers: servers.clone(),
                 store: store.clone(),
                 chance: chance.clone(),
-                settings: Settings::default(),
+                settings: Settings {
+                    poll: Duration::from_secs(1),
+                    ..Settings::default()
+                },
                 started: Instant::now(),
             };
             tokio::spawn(host.live());
@@ -156,7 +159,7 @@ impl Simulation {
             return Ok(());
         }
         for _ in 0..self.chance.number(1, 4) {
-            let lasting = self.chance.millis(1_000, 120_000);
+            let lasting = self.chance.millis(1_000, 60_000);
             let per_mille = u32::try_from(self.chance.number(2, 60)).unwrap_or(0);
             let wanted = if self.chance.happens(200) {
                 before
@@ -171,7 +174,7 @@ impl Simulation {
         self.chance.make_trouble(Duration::ZERO, 0);
         let mut ended = String::new();
         for _ in 0..4 {
-            tokio::time::sleep(Duration::from_secs(90)).await;
+            tokio::time::sleep(Duration::from_secs(45)).await;
             let (plan, seen) = match self.plan(desired).await? {
                 Ok(planned) => planned,
                 Err(Refused(errors)) => return Err(format!("it cannot be planned: {errors:?}")),
@@ -192,7 +195,7 @@ impl Simulation {
     }
 
     async fn look(&self, desired: &Desired) -> Result<Gathered, String> {
-        let records = self.cluster.load_records().await.map_err(text)?;
+        let records = self.store.records().map_err(text)?;
         let answers = |host: &HostName| self.hosts.is_up(host);
         Ok(world::look(records, desired, &self.servers, answers))
     }
@@ -260,7 +263,7 @@ impl Simulation {
 
     /// What must hold after a plan that was done without faults.
     async fn check_done(&self, desired: &Desired) -> Result<(), String> {
-        let spec = self.cluster.load_records().await.map_err(text)?.spec;
+        let spec = self.store.records().map_err(text)?.spec.clone();
         let value = serde_json::to_value(desired).map_err(text)?;
         if spec.is_none_or(|spec| spec.desired != value) {
             return Err("the spec's record is not that of the plan".to_owned());

@@ -5,6 +5,7 @@
 //! that a write could be lost.
 
 use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::time::Instant;
@@ -41,7 +42,55 @@ struct Server {
     role: Role,
     read_only: bool,
     hold: Option<Hold>,
-    log: Vec<Write>,
+    log: Log,
+}
+
+/// Writes, each with a digest of all up to it, and the tables that they make.
+#[derive(Clone, Default)]
+struct Log {
+    digests: Vec<u64>,
+    tables: BTreeMap<TableName, ObservedTable>,
+}
+
+impl Log {
+    fn push(&mut self, write: &Write) {
+        let mut hasher = DefaultHasher::new();
+        (self.digests.last(), write).hash(&mut hasher);
+        self.digests.push(hasher.finish());
+        if let Write::Statement(statement) = write {
+            self.run(statement);
+        }
+    }
+
+    fn run(&mut self, statement: &str) {
+        let Ok(name) = table_of(statement).parse::<TableName>() else {
+            return;
+        };
+        if statement.starts_with("CREATE TABLE") {
+            let table = ObservedTable {
+                definition: statement.to_owned(),
+                rows: 0,
+                bytes: 0,
+                sequence_ready: statement.contains("vitess_sequence").then_some(false),
+            };
+            self.tables.insert(name, table);
+        } else if statement.starts_with("DROP TABLE") {
+            self.tables.remove(&name);
+        } else if let Some(table) = self.tables.get_mut(&name) {
+            table.sequence_ready = Some(true);
+        }
+    }
+
+    fn len(&self) -> usize {
+        self.digests.len()
+    }
+
+    fn starts_with(&self, other: &Log) -> bool {
+        match other.digests.last() {
+            None => true,
+            last => self.digests.get(other.len() - 1) == last,
+        }
+    }
 }
 
 enum State {
@@ -62,7 +111,7 @@ struct Hold {
     until: Instant,
 }
 
-#[derive(Clone, PartialEq)]
+#[derive(Hash)]
 enum Write {
     Row(u64),
     Statement(String),
@@ -117,7 +166,7 @@ impl Servers {
                     role: Role::Idle,
                     read_only: true,
                     hold: None,
-                    log: Vec::new(),
+                    log: Log::default(),
                 });
         }
         inner.servers.retain(|alias, server| {
@@ -244,22 +293,30 @@ impl Servers {
         let mut inner = self.lock();
         let source = inner.servers.get(primary).map(|source| {
             let runs = matches!(source.state, State::Running);
-            (source.log.clone(), runs)
+            let has_more = inner
+                .servers
+                .get(alias)
+                .is_none_or(|server| server.log.len() < source.log.len());
+            let broken = inner
+                .servers
+                .get(alias)
+                .is_some_and(|server| !source.log.starts_with(&server.log));
+            let copies = runs && has_more && !broken && self.chance.happens(800);
+            (copies.then(|| source.log.clone()), broken)
         });
         let Some(server) = inner.servers.get_mut(alias) else {
             return;
         };
         server.read_only = true;
         server.hold = None;
-        let Some((log, runs)) = source else { return };
-        let broken = !log.starts_with(&server.log);
+        let Some((log, broken)) = source else { return };
         if broken && matches!(server.role, Role::Primary { .. }) {
             self.store.violate(format!(
                 "{}/{}: {alias} was primary and has writes that {primary} lacks",
                 server.keyspace, server.shard
             ));
         }
-        if runs && !broken && self.chance.happens(800) {
+        if let Some(log) = log {
             server.log = log;
         }
         server.role = Role::Replica {
@@ -284,7 +341,7 @@ impl Servers {
         inner.next_row += 1;
         for server in inner.servers.values_mut() {
             if matches!(server.state, State::Running) && !server.read_only {
-                server.log.push(Write::Row(row));
+                server.log.push(&Write::Row(row));
             }
         }
     }
@@ -308,16 +365,15 @@ impl Servers {
             return Err(Refusal::NotNow(format!("{alias} is not primary of {term}")));
         }
         for statement in statements {
-            let tables = server.tables();
             let table = table_of(statement);
-            let exists = tables.contains_key(table);
+            let exists = server.log.tables.keys().any(|name| name.as_str() == table);
             if statement.starts_with("CREATE TABLE") && exists {
                 return Err(Refusal::Sql(format!("Table '{table}' already exists")));
             }
             if statement.starts_with("INSERT") && !exists {
                 return Err(Refusal::Sql(format!("Table '{table}' doesn't exist")));
             }
-            server.log.push(Write::Statement(statement.clone()));
+            server.log.push(&Write::Statement(statement.clone()));
         }
         Ok(())
     }
@@ -395,34 +451,8 @@ impl Server {
             matches!(self.state, State::Running) && matches!(self.role, Role::Primary { .. });
         ObservedTablet {
             server,
-            tables: readable.then(|| self.tables()),
+            tables: readable.then(|| self.log.tables.clone()),
         }
-    }
-
-    fn tables(&self) -> BTreeMap<TableName, ObservedTable> {
-        let mut tables: BTreeMap<TableName, ObservedTable> = BTreeMap::new();
-        for write in &self.log {
-            let Write::Statement(statement) = write else {
-                continue;
-            };
-            let Ok(name) = table_of(statement).parse::<TableName>() else {
-                continue;
-            };
-            if statement.starts_with("CREATE TABLE") {
-                let table = ObservedTable {
-                    definition: statement.clone(),
-                    rows: 0,
-                    bytes: 0,
-                    sequence_ready: statement.contains("vitess_sequence").then_some(false),
-                };
-                tables.insert(name, table);
-            } else if statement.starts_with("DROP TABLE") {
-                tables.remove(&name);
-            } else if let Some(table) = tables.get_mut(&name) {
-                table.sequence_ready = Some(true);
-            }
-        }
-        tables
     }
 }
 

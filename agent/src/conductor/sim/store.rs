@@ -10,8 +10,9 @@ use futures::StreamExt;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 use tokio_stream::wrappers::UnboundedReceiverStream;
+use vtplan_state::cluster::decode;
 use vtplan_state::model::keys::Keys;
-use vtplan_state::model::{Revision, ShardRecord};
+use vtplan_state::model::{Records, Revision, ShardRecord};
 use vtplan_state::store::{
     Change, Compare, Entry, LeaseId, Listing, Op, Store, StoreError, Txn, TxnOutcome, WatchEvent,
     WatchStream,
@@ -36,6 +37,8 @@ struct Inner {
     /// Records that the steps of the approved plan may write.
     allowed: BTreeSet<String>,
     violations: Vec<String>,
+    /// All records at the revision that they have.
+    records: Option<Arc<Records>>,
 }
 
 struct Lease {
@@ -62,6 +65,7 @@ impl MemStore {
                 watchers: Vec::new(),
                 allowed: BTreeSet::new(),
                 violations: Vec::new(),
+                records: None,
             }),
         })
     }
@@ -88,6 +92,34 @@ impl MemStore {
 
     pub fn violate(&self, what: String) {
         self.lock().violations.push(what);
+    }
+
+    /// All records as they are now; read once for each revision.
+    pub fn records(&self) -> Result<Arc<Records>, StoreError> {
+        let mut inner = self.lock();
+        if let Some(records) = &inner.records
+            && records.revision == inner.revision
+        {
+            return Ok(records.clone());
+        }
+        let prefix = self.keys.prefix();
+        let listing = Listing {
+            entries: inner
+                .entries
+                .values()
+                .filter(|entry| {
+                    let rest = entry.key.strip_prefix(prefix).unwrap_or_default();
+                    !["plans/", "history/", "locks/"]
+                        .iter()
+                        .any(|other| rest.starts_with(other))
+                })
+                .cloned()
+                .collect(),
+            revision: inner.revision,
+        };
+        let records = Arc::new(decode(&self.keys, &listing, "mem:")?);
+        inner.records = Some(records.clone());
+        Ok(records)
     }
 
     /// What a conductor's transaction must have, and what it may write when it commits.

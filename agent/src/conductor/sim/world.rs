@@ -10,10 +10,12 @@ use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{Canonical, Live, Observed};
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{HostName, Records, UnixMillis};
+use vtplan_state::store::StoreError;
 
 use super::faults::{Chance, Process};
 use super::hosts::Hosts;
 use super::servers::{Refusal, Servers};
+use super::store::MemStore;
 use crate::client::{CallError, CallErrorKind};
 use crate::conductor::world::{Sql, Target, World};
 use crate::observe::{Gathered, ObserveError, Unseen};
@@ -22,6 +24,7 @@ pub struct SimWorld {
     pub cluster: Cluster,
     pub process: Arc<Process>,
     pub chance: Arc<Chance>,
+    pub store: Arc<MemStore>,
     pub servers: Arc<Servers>,
     pub hosts: Arc<Hosts>,
     pub started: Instant,
@@ -29,7 +32,7 @@ pub struct SimWorld {
 
 /// What the agents together see.
 pub fn look(
-    records: Records,
+    records: Arc<Records>,
     desired: &Desired,
     servers: &Servers,
     answers: impl Fn(&HostName) -> bool,
@@ -56,7 +59,10 @@ pub fn look(
         }
     }
     Gathered {
-        live: Live { records, observed },
+        live: Live {
+            records: (*records).clone(),
+            observed,
+        },
         unseen,
     }
 }
@@ -101,7 +107,14 @@ impl World for SimWorld {
     }
 
     async fn gather(&self, desired: &Desired) -> Result<Gathered, ObserveError> {
-        let records = self.cluster.load_records().await?;
+        let failure = || StoreError::Unreachable {
+            url: "mem:".to_owned(),
+            why: "simulated".to_owned(),
+        };
+        let records = self
+            .process
+            .call(&self.chance, failure, || self.store.records())
+            .await?;
         tokio::time::sleep(self.chance.millis(0, 30)).await;
         self.process.breathe().await;
         let lossy = self.chance.trouble_now();
