@@ -210,6 +210,7 @@ pub struct Problem {
     message: String,
     related: Vec<(Span, String)>,
     help: Option<String>,
+    redacted: bool,
 }
 
 impl Problem {
@@ -226,6 +227,13 @@ impl Problem {
         self
     }
 
+    /// Shows only what stands before the place: the line may hold a password that was written
+    /// into the spec by mistake.
+    pub fn redact(&mut self) -> &mut Self {
+        self.redacted = true;
+        self
+    }
+
     pub fn related(&mut self, span: Span, label: impl Into<String>) -> &mut Self {
         self.related.push((span, label.into()));
         self
@@ -236,6 +244,9 @@ impl Problem {
 #[derive(Debug, Default)]
 pub struct Problems {
     list: Vec<Problem>,
+    /// Sections of the spec with mistakes in their writing: `keyspaces.commerce.tablets`. What
+    /// they mean is not known, so nothing that only follows from it is reported.
+    broken: std::collections::BTreeSet<String>,
 }
 
 impl Problems {
@@ -253,6 +264,7 @@ impl Problems {
             message,
             related: Vec::new(),
             help: None,
+            redacted: false,
         });
         self.list.last_mut().expect("one was just pushed")
     }
@@ -293,6 +305,20 @@ impl Problems {
         self.list.iter().any(|p| p.severity == Severity::Error)
     }
 
+    pub fn error_count(&self) -> usize {
+        let errors = self.list.iter();
+        errors.filter(|p| p.severity == Severity::Error).count()
+    }
+
+    /// Marks a section as one whose meaning is not known.
+    pub fn mark_broken(&mut self, path: impl Into<String>) {
+        self.broken.insert(path.into());
+    }
+
+    pub fn is_broken(&self, path: &str) -> bool {
+        self.broken.contains(path)
+    }
+
     /// Sorts by place and looks the places up.
     pub fn resolve(mut self, sources: &Sources) -> Vec<Diagnostic> {
         self.list.sort_by_key(|p| p.span);
@@ -305,7 +331,10 @@ impl Problems {
                 severity: p.severity,
                 code: p.code,
                 message: p.message,
-                place: p.span.map(|span| place(sources, span)),
+                place: p.span.map(|span| match p.redacted {
+                    true => redacted(place(sources, span)),
+                    false => place(sources, span),
+                }),
                 related: p
                     .related
                     .into_iter()
@@ -350,6 +379,13 @@ fn place(sources: &Sources, span: Span) -> Place {
     }
 }
 
+fn redacted(mut place: Place) -> Place {
+    place.text = place.text.chars().take(place.column - 1).collect();
+    place.text.push_str("***");
+    place.length = 3;
+    place
+}
+
 fn floor_char(text: &str, at: usize) -> usize {
     let mut at = at.min(text.len());
     while !text.is_char_boundary(at) {
@@ -364,7 +400,10 @@ pub fn closest<'a>(text: &str, candidates: impl IntoIterator<Item = &'a str>) ->
     candidates
         .into_iter()
         .map(|c| (strsim::damerau_levenshtein(&lower, &c.to_lowercase()), c))
-        .filter(|(distance, c)| *distance <= 1 + c.chars().count().min(text.chars().count()) / 4)
+        .filter(|(distance, c)| {
+            let shorter = c.chars().count().min(text.chars().count());
+            *distance <= 1 + shorter / 4 && *distance < shorter.max(2)
+        })
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, c)| c)
 }

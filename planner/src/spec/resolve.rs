@@ -29,7 +29,7 @@ pub struct ResolvedKeyspace<'a> {
     pub vschema: Located,
     /// Whether it names a schema; without one nothing is known of its tables.
     pub has_schema: bool,
-    /// Whether every file of the schema could be read.
+    /// Whether all of the schema could be read.
     pub schema_complete: bool,
     pub tables: BTreeMap<TableName, CreateTable>,
 }
@@ -37,6 +37,11 @@ pub struct ResolvedKeyspace<'a> {
 impl ResolvedKeyspace<'_> {
     pub fn name(&self) -> &str {
         self.spec.name.as_str()
+    }
+
+    /// Whether a field of the keyspace has mistakes in its writing.
+    pub fn is_broken(&self, field: &str, problems: &Problems) -> bool {
+        problems.is_broken(&format!("keyspaces.{}.{field}", self.name()))
     }
 
     pub fn is_sharded(&self) -> bool {
@@ -111,7 +116,7 @@ fn beside(sources: &Sources, path: &Sp<String>) -> PathBuf {
     sources.get(path.span.file).folder().join(&path.value)
 }
 
-/// Adds one source's tables; false when a file could not be read.
+/// Adds one source's tables; false when there may be more that could not be read.
 fn read_schema(
     source: &SchemaSource,
     tables: &mut BTreeMap<TableName, CreateTable>,
@@ -121,9 +126,10 @@ fn read_schema(
     let path = match source {
         SchemaSource::Sql(sql) => {
             // The text's own places are lost with its quotes and escapes.
+            let before = problems.error_count();
             let found = read_statements(&sql.value, &|_, _| sql.span, problems);
             add_tables(found, tables, problems);
-            return true;
+            return problems.error_count() == before;
         }
         SchemaSource::Path(path) => path,
     };
@@ -150,8 +156,10 @@ fn read_schema(
         };
         let text = &sources.get(file).text;
         let place = |start, end| Span::new(file, start, end);
+        let before = problems.error_count();
         let found = read_statements(text, &place, problems);
         add_tables(found, tables, problems);
+        complete &= problems.error_count() == before;
     }
     complete
 }

@@ -23,30 +23,6 @@ pub fn check(spec: &Spec, problems: &mut Problems) {
                 .maybe_help(unknown_help(&pattern.value, names.clone()));
         }
     }
-    for user in &spec.users {
-        match user.sources.as_slice() {
-            [] => {
-                problems
-                    .error(
-                        "no-password",
-                        user.name.span,
-                        format!("user `{}` has no source of its password", *user.name),
-                    )
-                    .help("give `password_env: VARIABLE` or `password_file: PATH`");
-            }
-            [first, second, ..] => {
-                problems
-                    .error(
-                        "no-password",
-                        second.span,
-                        format!("user `{}` has two sources of its password", *user.name),
-                    )
-                    .related(first.span, "the other one")
-                    .help("leave one of them out");
-            }
-            [_] => {}
-        }
-    }
 }
 
 /// Reports a cell that the spec does not list.

@@ -262,6 +262,7 @@ impl TableCheck<'_> {
                 ),
             );
         } else if !other.has_table(table)
+            && (other.schema_complete || !other.has_schema)
             && (other.has_schema || !other.vschema.vschema.tables.is_empty())
         {
             let known = other.vschema.vschema.tables.keys().map(String::as_str);
@@ -283,10 +284,13 @@ impl TableCheck<'_> {
             || entry.pinned.is_some()
             || entry.is_sequence()
             || entry.is_reference();
-        if keyspace.is_sharded() && !placed {
+        if keyspace.is_sharded() && !placed && !keyspace.is_broken("tables", problems) {
             problems
                 .error("no-vindex", self.at(""), format!("table `{name}` of the sharded keyspace `{}` has no vindex, so no row of it has a shard", keyspace.name()))
                 .help("give it `vindexes`, or `type: reference` if every shard shall have all its rows");
+        }
+        if keyspace.is_broken("vindexes", problems) || keyspace.is_broken("shards", problems) {
+            return;
         }
         if !keyspace.is_sharded()
             && !entry.column_vindexes.is_empty()

@@ -13,6 +13,9 @@ use crate::spec::source::Span;
 
 pub fn check(spec: &Spec, keyspace: &ResolvedKeyspace<'_>, problems: &mut Problems) {
     let own = keyspace.spec;
+    if own.tablets.is_empty() && keyspace.is_broken("tablets", problems) {
+        return;
+    }
     if own.tablets.is_empty() {
         problems
             .error(
@@ -29,7 +32,40 @@ pub fn check(spec: &Spec, keyspace: &ResolvedKeyspace<'_>, problems: &mut Proble
             check_pin(keyspace, pinned, problems);
         }
     }
-    check_durability(spec, keyspace, problems);
+    count_once(keyspace, problems);
+    let unknown = ["tablets", "shards", "durability"];
+    if !unknown.iter().any(|f| keyspace.is_broken(f, problems)) {
+        check_durability(spec, keyspace, problems);
+    }
+}
+
+/// Counts of a cell stand in one place.
+fn count_once(keyspace: &ResolvedKeyspace<'_>, problems: &mut Problems) {
+    let mut seen: HashMap<&CellName, Span> = HashMap::new();
+    for tablets in &keyspace.spec.tablets {
+        if !matches!(tablets.place.value, TabletsKind::Counts { .. }) {
+            continue;
+        }
+        let (cell, span) = (&tablets.cell.value, tablets.cell.span);
+        let Some(first) = seen.insert(cell, span) else {
+            continue;
+        };
+        // Twice in one mapping was reported when it was read.
+        if keyspace.is_broken("tablets", problems) {
+            continue;
+        }
+        problems
+            .error(
+                "duplicate-definition",
+                span,
+                format!(
+                    "keyspace `{}` counts the tablets of cell `{cell}` twice",
+                    keyspace.name()
+                ),
+            )
+            .related(first, "first counted here")
+            .help("write one count");
+    }
 }
 
 fn check_pin(keyspace: &ResolvedKeyspace<'_>, pinned: &PinnedTablet, problems: &mut Problems) {

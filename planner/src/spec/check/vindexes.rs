@@ -9,7 +9,9 @@ use crate::spec::shape::kinds::unknown_help;
 pub fn check(keyspace: &ResolvedKeyspace<'_>, problems: &mut Problems) {
     let located = &keyspace.vschema;
     let vschema = &located.vschema;
-    if !vschema.sharded && !vschema.vindexes.is_empty() {
+    let shards_known =
+        !keyspace.is_broken("shards", problems) && !keyspace.is_broken("sharded", problems);
+    if !vschema.sharded && !vschema.vindexes.is_empty() && shards_known {
         let first = vschema.vindexes.keys().next().cloned().unwrap_or_default();
         let at = located.at(&format!("vindexes/{first}"));
         let message = format!(

@@ -94,7 +94,14 @@ fn plain_chars(text: &str, in_flow: bool) -> bool {
         && !text.starts_with("...")
         && !text.chars().any(|c| needs_escape(c))
         && !text.chars().any(|c| c.is_whitespace() && c != ' ')
-        && (!in_flow || !text.contains([',', '[', ']', '{', '}', ':']))
+        && (!in_flow || plain_in_flow(text))
+}
+
+/// In a flow collection, its own characters end a text.
+fn plain_in_flow(text: &str) -> bool {
+    let after_colon = |at: usize| text[at + 1..].starts_with(['"', '\'']);
+    !text.contains([',', '[', ']', '{', '}'])
+        && !text.match_indices(':').any(|(at, _)| after_colon(at))
 }
 
 /// The lines of a literal block (`|`) and its header, where a text can be written so.

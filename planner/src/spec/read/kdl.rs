@@ -17,6 +17,7 @@ pub fn read(file: u32, source: &SourceFile, problems: &mut Problems) -> Option<N
         file,
         text,
         problems,
+        broken: Vec::new(),
     };
     let entries = reader.body(&[], document.nodes(), &SPEC);
     Some(Node::new(
@@ -111,6 +112,8 @@ struct Reader<'a> {
     file: u32,
     text: &'a str,
     problems: &'a mut Problems,
+    /// Fields, of the node that is being read, with mistakes in them.
+    broken: Vec<&'static str>,
 }
 
 /// A node's entries, sorted out.
@@ -175,8 +178,15 @@ impl Reader<'_> {
             let Some(field) = self.field(name, key, fields) else {
                 continue;
             };
+            let before = self.problems.error_count();
+            let outer = std::mem::take(&mut self.broken);
             if let Some(value) = self.node(node, field, key) {
                 self.keep(&mut found, field, key, value);
+            }
+            // Broken parts of the parts have been noted by name where they matter.
+            self.broken = outer;
+            if self.problems.error_count() > before {
+                self.broken.push(field.name);
             }
         }
         found
@@ -194,7 +204,12 @@ impl Reader<'_> {
         if found.is_none() {
             let names: Vec<_> = fields.fields.iter().flat_map(Field::kdl_names).collect();
             let names = names.iter().map(String::as_str);
-            unknown_field(name, at, fields.what, names, self.problems);
+            let meant = unknown_field(name, at, fields.what, names, self.problems);
+            if let Some(meant) = meant {
+                let meant = |f: &&Field| f.kdl_names().iter().any(|n| n == meant);
+                let field = fields.fields.iter().find(meant);
+                self.broken.extend(field.map(|f| f.name));
+            }
         }
         found
     }
@@ -262,6 +277,10 @@ impl Reader<'_> {
                 let (_, value_shape) = field.shape.as_map()?;
                 let name = self.one_name(&parts, key)?;
                 let value = self.fields_of(&parts, value_shape, name.span);
+                for part in std::mem::take(&mut self.broken) {
+                    self.problems
+                        .mark_broken(format!("{}.{}.{part}", field.name, *name));
+                }
                 Some(Found::Named(vec![Entry { key: name, value }]))
             }
             Kdl::Items { argument, .. } => {

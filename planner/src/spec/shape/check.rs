@@ -44,6 +44,21 @@ pub fn check_whole(roots: &[Node], problems: &mut Problems) {
 
 /// Checks a node. `path` names it in messages, `at` is the place to point to when it is empty.
 fn check(node: &Node, shape: &'static Shape, at: Span, path: &str, problems: &mut Problems) {
+    let before = problems.error_count();
+    check_node(node, shape, at, path, problems);
+    if problems.error_count() > before {
+        problems.mark_broken(path);
+    }
+}
+
+const NO_PASSWORDS: &str = "a password never stands in a spec: give `password_env`, the name of a variable, or `password_file`, a path";
+
+/// Whether passwords may have been written there by mistake.
+fn is_secret(path: &str) -> bool {
+    path == "users" || path.starts_with("users.")
+}
+
+fn check_node(node: &Node, shape: &'static Shape, at: Span, path: &str, problems: &mut Problems) {
     match &node.value {
         Value::Null => {
             if !shape.may_be_null() {
@@ -73,9 +88,18 @@ fn check(node: &Node, shape: &'static Shape, at: Span, path: &str, problems: &mu
                 let fits = listed.iter().any(|k| k.check(scalar).is_ok());
                 fits.then(|| format!("write a list: `[{}]`", scalar.text))
             });
-            problems
-                .error(why.code, node.span, why.message)
-                .maybe_help(help);
+            let secret = is_secret(path);
+            let message = match secret {
+                true if why.message.contains(scalar.text.as_str()) => {
+                    format!("`{path}` cannot be this")
+                }
+                _ => why.message,
+            };
+            let problem = problems.error(why.code, node.span, message);
+            problem.maybe_help(help);
+            if secret {
+                problem.redact();
+            }
         }
         Value::Seq(items) => match shape.as_list() {
             Some(item_shape) => {
@@ -113,11 +137,11 @@ fn check(node: &Node, shape: &'static Shape, at: Span, path: &str, problems: &mu
 fn wrong_type(node: &Node, shape: &Shape, path: &str, problems: &mut Problems) {
     let expected = shape.what();
     let found = node.what();
-    problems.error(
-        "wrong-type",
-        node.span,
-        format!("`{path}` is {expected}, not {found}"),
-    );
+    let message = format!("`{path}` is {expected}, not {found}");
+    let problem = problems.error("wrong-type", node.span, message);
+    if is_secret(path) {
+        problem.redact().help(NO_PASSWORDS);
+    }
 }
 
 /// The path of the top level is empty.
@@ -132,17 +156,20 @@ fn check_struct(
         let name = entry.key.as_str();
         let Some(field) = fields.field(name) else {
             let names = fields.fields.iter().map(|f| f.name);
-            unknown_field(name, entry.key.span, fields.what, names, problems);
+            let meant = unknown_field(name, entry.key.span, fields.what, names, problems);
+            if let Some(meant) = meant {
+                problems.mark_broken(join(path, meant));
+            }
             continue;
         };
-        let path = match path {
-            "" => name.to_owned(),
-            path => format!("{path}.{name}"),
-        };
+        let path = join(path, name);
         check(&entry.value, &field.shape, entry.key.span, &path, problems);
     }
     if path.is_empty() {
         return;
+    }
+    if let Some(check) = fields.check {
+        check(node, problems);
     }
     for field in fields.fields {
         if field.required && node.get(field.name).is_none() {
@@ -162,26 +189,34 @@ fn first_sentence(field: &Field) -> String {
     format!("`{}`: {}", field.name, sentence.trim_end_matches('.'))
 }
 
-/// Reports a field that does not exist, with the one that may be meant.
+fn join(path: &str, name: &str) -> String {
+    match path {
+        "" => name.to_owned(),
+        path => format!("{path}.{name}"),
+    }
+}
+
+/// Reports a field that does not exist, and returns the one that may be meant.
 pub fn unknown_field<'a>(
     name: &str,
     span: Span,
     what: &str,
     known: impl IntoIterator<Item = &'a str> + Clone,
     problems: &mut Problems,
-) {
-    let help = match closest(name, known.clone()) {
+) -> Option<&'a str> {
+    let meant = closest(name, known.clone());
+    let help = match meant {
         Some(best) => format!("did you mean `{best}`?"),
         None => {
             let all: Vec<_> = known.into_iter().collect();
             format!("the fields are `{}`", all.join("`, `"))
         }
     };
-    problems
-        .error(
-            "unknown-field",
-            span,
-            format!("`{name}` is not a field of {what}"),
-        )
-        .help(help);
+    let message = format!("`{name}` is not a field of {what}");
+    let problem = problems.error("unknown-field", span, message);
+    problem.help(help);
+    if name.contains("pass") {
+        problem.redact().help(NO_PASSWORDS);
+    }
+    meant
 }

@@ -85,7 +85,10 @@ impl Kind {
                     Form::Text if is_bool(text) => Some("write it without quotes".to_owned()),
                     _ => None,
                 };
-                let message = format!("`{text}` is neither `true` nor `false`");
+                let message = match scalar.form {
+                    Form::Text => "expected `true` or `false`, found a text".to_owned(),
+                    _ => format!("`{text}` is neither `true` nor `false`"),
+                };
                 Err(mismatch("wrong-type", message, help))
             }
             Kind::Enum(words) => {
@@ -145,6 +148,11 @@ fn check_int(scalar: &Scalar, what: &str, min: u64, max: u64) -> Result<(), Mism
     }
     match text.parse::<i128>() {
         Ok(number) if (i128::from(min)..=i128::from(max)).contains(&number) => Ok(()),
+        Ok(_) if min == max => Err(mismatch(
+            "out-of-range",
+            format!("`{text}` is not supported: {what} is {min}"),
+            None,
+        )),
         Ok(_) => Err(mismatch(
             "out-of-range",
             format!("`{text}` is out of range: {what} is from {min} to {max}"),

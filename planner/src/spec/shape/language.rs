@@ -1,5 +1,6 @@
 //! The spec language: every section and field.
 
+use super::extra;
 use super::kinds::{Kind, Text};
 use super::{Field, Kdl, Shape, Struct};
 
@@ -47,6 +48,7 @@ static SHARD: Shape = text(Text::Shard);
 
 pub static SPEC: Struct = Struct {
     what: "a spec",
+    check: None,
     inline: false,
     fields: &[
         required(field(
@@ -103,6 +105,7 @@ pub static SPEC: Struct = Struct {
 static KEYSPACE: Shape = Shape::Struct(&KEYSPACE_FIELDS);
 static KEYSPACE_FIELDS: Struct = Struct {
     what: "a keyspace",
+    check: None,
     inline: false,
     fields: &[
         kdl(
@@ -183,6 +186,7 @@ static KEYSPACE_FIELDS: Struct = Struct {
 static TABLET_COUNTS: Shape = Shape::Struct(&TABLET_COUNTS_FIELDS);
 static TABLET_COUNTS_FIELDS: Struct = Struct {
     what: "a cell's tablets",
+    check: None,
     inline: true,
     fields: &[
         field(
@@ -201,6 +205,7 @@ static TABLET_COUNTS_FIELDS: Struct = Struct {
 static TABLET: Shape = Shape::Struct(&TABLET_FIELDS);
 static TABLET_FIELDS: Struct = Struct {
     what: "a tablet",
+    check: Some(extra::tablet),
     inline: true,
     fields: &[
         required(field("cell", text(Text::Cell), "The cell it is in.")),
@@ -241,6 +246,7 @@ static TABLET_FIELDS: Struct = Struct {
 static SCHEMA_SOURCE: Shape = Shape::OneOf(&[text(Text::Path), Shape::Struct(&SCHEMA_SQL)]);
 static SCHEMA_SQL: Struct = Struct {
     what: "an inline schema",
+    check: None,
     inline: true,
     fields: &[required(field(
         "sql",
@@ -252,6 +258,7 @@ static SCHEMA_SQL: Struct = Struct {
 static VINDEX: Shape = Shape::Struct(&VINDEX_FIELDS);
 static VINDEX_FIELDS: Struct = Struct {
     what: "a vindex",
+    check: None,
     inline: true,
     fields: &[
         required(field(
@@ -276,6 +283,7 @@ static TABLE: Shape = Shape::OrNull(&TABLE_STRUCT);
 static TABLE_STRUCT: Shape = Shape::Struct(&TABLE_FIELDS);
 static TABLE_FIELDS: Struct = Struct {
     what: "a table",
+    check: None,
     inline: true,
     fields: &[
         field(
@@ -336,6 +344,7 @@ static TABLE_FIELDS: Struct = Struct {
 static TABLE_VINDEX: Shape = Shape::Struct(&TABLE_VINDEX_FIELDS);
 static TABLE_VINDEX_FIELDS: Struct = Struct {
     what: "a table's vindex",
+    check: None,
     inline: true,
     fields: &[
         required(field(
@@ -357,6 +366,7 @@ static TABLE_VINDEX_FIELDS: Struct = Struct {
 
 static AUTO_INCREMENT: Struct = Struct {
     what: "auto_increment",
+    check: None,
     inline: true,
     fields: &[
         required(field("column", text(Text::Column), "The column.")),
@@ -372,6 +382,7 @@ static TABLE_COLUMN: Shape =
     Shape::OneOf(&[text(Text::Column), Shape::Struct(&TABLE_COLUMN_FIELDS)]);
 static TABLE_COLUMN_FIELDS: Struct = Struct {
     what: "a column",
+    check: None,
     inline: true,
     fields: &[
         required(field("name", text(Text::Column), "The column's name.")),
@@ -386,6 +397,7 @@ static TABLE_COLUMN_FIELDS: Struct = Struct {
 static APPROVE_POINT: Shape = word(&["switch_reads", "switch_writes", "complete"]);
 static CHANGES: Struct = Struct {
     what: "changes",
+    check: None,
     inline: false,
     fields: &[
         field(
@@ -426,6 +438,7 @@ static CHANGES: Struct = Struct {
 
 static THROTTLE: Struct = Struct {
     what: "throttle",
+    check: None,
     inline: true,
     fields: &[field(
         "max_lag",
@@ -437,6 +450,7 @@ static THROTTLE: Struct = Struct {
 static SCHEDULE: Shape = Shape::Struct(&SCHEDULE_FIELDS);
 static BACKUPS: Struct = Struct {
     what: "backups",
+    check: None,
     inline: false,
     fields: &[
         required(field(
@@ -457,6 +471,7 @@ static BACKUPS: Struct = Struct {
 static KEYSPACE_PATTERN: Shape = text(Text::KeyspaceOrAll);
 static SCHEDULE_FIELDS: Struct = Struct {
     what: "a backup schedule",
+    check: None,
     inline: true,
     fields: &[
         required(field(
@@ -482,6 +497,7 @@ static SCHEDULE_FIELDS: Struct = Struct {
 
 static KEEP: Struct = Struct {
     what: "keep",
+    check: None,
     inline: true,
     fields: &[
         field(
@@ -501,6 +517,7 @@ static GATES: Shape = Shape::OrNull(&GATES_STRUCT);
 static GATES_STRUCT: Shape = Shape::Struct(&GATES_FIELDS);
 static GATES_FIELDS: Struct = Struct {
     what: "a cell's gates",
+    check: None,
     inline: true,
     fields: &[
         field(
@@ -519,6 +536,7 @@ static GATES_FIELDS: Struct = Struct {
 static USER: Shape = Shape::Struct(&USER_FIELDS);
 static USER_FIELDS: Struct = Struct {
     what: "a user",
+    check: Some(extra::user),
     inline: true,
     fields: &[
         field(

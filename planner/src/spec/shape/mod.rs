@@ -3,9 +3,13 @@
 //! writer, and the JSON Schema for editors are all driven by it, so they cannot disagree.
 
 pub mod check;
+mod extra;
 pub mod json_schema;
 pub mod kinds;
 pub mod language;
+
+use super::diag::Problems;
+use super::tree::Node;
 
 pub use kinds::Kind;
 pub use language::SPEC;
@@ -30,6 +34,8 @@ pub struct Struct {
     /// What it describes, with its article: `a keyspace`.
     pub what: &'static str,
     pub fields: &'static [Field],
+    /// What is to be said of the fields together.
+    pub check: Option<fn(&Node, &mut Problems)>,
     /// KDL writes the scalar fields as properties of the node, not as nodes of their own.
     pub inline: bool,
 }

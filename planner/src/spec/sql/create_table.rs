@@ -50,24 +50,26 @@ const NOT_COLUMNS: [&str; 11] = [
     "LIKE",
 ];
 
-/// Reads the statements of a text. `base` is the text's place: an offset into a file and whether
-/// places within the text can be told (an inline schema's cannot, its escapes are undone).
+/// Reads the statements of a text. `place` gives the place of a range of it: an inline schema's
+/// is always the whole, for its escapes are undone.
 pub fn read_statements(
     sql: &str,
     place: &dyn Fn(usize, usize) -> Span,
     problems: &mut Problems,
 ) -> Vec<CreateTable> {
-    let tokens = match tokens(sql) {
-        Ok(tokens) => tokens,
-        Err(unclosed) => {
-            problems.error(
-                "bad-sql",
-                place(unclosed.at, unclosed.at + 1),
-                format!("this {} is never closed", unclosed.what),
-            );
-            return Vec::new();
-        }
-    };
+    let (mut tokens, unclosed) = tokens(sql);
+    if let Some(unclosed) = unclosed {
+        problems.error(
+            "bad-sql",
+            place(unclosed.at, unclosed.at + 1),
+            format!("this {} is never closed", unclosed.what),
+        );
+        // The statement that it is in cannot be read.
+        let whole = tokens
+            .iter()
+            .rposition(|t| t.kind == TokenKind::Symbol(';'));
+        tokens.truncate(whole.map_or(0, |at| at + 1));
+    }
     let mut out = Vec::new();
     for statement in tokens.split(|t| t.kind == TokenKind::Symbol(';')) {
         let Some(first) = statement.first() else {

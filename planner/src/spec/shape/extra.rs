@@ -1,0 +1,76 @@
+//! What goes over several fields of one mapping, and belongs to the language all the same.
+
+use crate::spec::diag::Problems;
+use crate::spec::tree::{Entry, Node};
+
+/// An item of `tablets` is either a tablet pinned to a host or counts for a cell.
+pub fn tablet(node: &Node, problems: &mut Problems) {
+    let field = |names: &[&str]| -> Option<Entry> {
+        let mut entries = node.entries().iter();
+        entries.find(|e| names.contains(&e.key.as_str())).cloned()
+    };
+    let host = field(&["host"]);
+    let counts = field(&["replica", "rdonly"]);
+    let pinned = field(&["type", "shard", "uid", "mysql_port"]);
+    match (host, counts, pinned) {
+        (Some(host), Some(count), _) => {
+            problems
+                .error(
+                    "pin-and-count",
+                    count.key.span,
+                    format!("a tablet that is pinned to a host has no `{}`", *count.key),
+                )
+                .related(host.key.span, "pinned here")
+                .help("write `type` for a pinned tablet, and counts as an item of their own");
+        }
+        (None, _, Some(pinned)) => {
+            problems
+                .error(
+                    "pin-and-count",
+                    pinned.key.span,
+                    format!(
+                        "`{}` belongs to a tablet that is pinned to a host",
+                        *pinned.key
+                    ),
+                )
+                .help("give its `host`");
+        }
+        (None, None, None) => {
+            problems
+                .error("missing-field", node.span, "this names no tablet")
+                .help("give `host` to pin one, or the counts `replica` and `rdonly`");
+        }
+        _ => {}
+    }
+}
+
+/// A user's password comes from one place.
+pub fn user(node: &Node, problems: &mut Problems) {
+    let sources: Vec<_> = node
+        .entries()
+        .iter()
+        .filter(|e| matches!(e.key.as_str(), "password_env" | "password_file"))
+        .collect();
+    if let [first, second, ..] = sources.as_slice()
+        && first.key != second.key
+    {
+        problems
+            .error(
+                "no-password",
+                first.key.span,
+                "the password has two sources",
+            )
+            // What stands there may be the password itself.
+            .redact()
+            .help("leave one of them out");
+    }
+    if sources.is_empty() && node.entries().is_empty() {
+        problems
+            .error(
+                "no-password",
+                node.span,
+                "the user has no source of its password",
+            )
+            .help("give `password_env: VARIABLE` or `password_file: PATH`");
+    }
+}
