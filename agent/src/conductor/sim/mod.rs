@@ -240,9 +240,12 @@ impl Simulation {
             if let Some(violation) = self.store.violations().first() {
                 return Err(violation.clone());
             }
-            let record = self.cluster.plan(&handle.id).await.map_err(text)?;
-            let status = record.ok_or("the plan's record is gone")?.status;
-            if status.is_over() {
+            if submit::active(&self.cluster).await.map_err(text)?.is_none() {
+                let record = self.cluster.plan(&handle.id).await.map_err(text)?;
+                let status = record.ok_or("the plan's record is gone")?.status;
+                if !status.is_over() {
+                    return Err("no plan is active, and this one is not over".to_owned());
+                }
                 match &status {
                     PlanStatus::Done { .. } => ends.done += 1,
                     PlanStatus::Stopped { .. } => ends.stopped += 1,
