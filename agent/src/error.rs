@@ -111,4 +111,39 @@ impl AgentError {
             why,
         }
     }
+
+    /// Whether a server refused a statement for a reason that stands: run again, it fails again.
+    pub fn is_refusal(&self) -> bool {
+        let Self::Sql { why, .. } = self else {
+            return false;
+        };
+        let code = why
+            .rsplit_once("(error ")
+            .and_then(|(_, code)| code.strip_suffix(')'))
+            .and_then(|code| code.parse::<u16>().ok());
+        code.is_some_and(|code| !PASSING.contains(&code))
+    }
+}
+
+/// Errors of servers that pass: disk full, table full, too many connections, shutdown, lock wait
+/// timeout, deadlock, read-only, interrupted, query timeout, and the like.
+const PASSING: [u16; 13] = [
+    1021, 1040, 1041, 1053, 1114, 1205, 1213, 1290, 1317, 1792, 1836, 1969, 3024,
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_a_server_refuses_for_good_is_told_from_what_passes() {
+        let sql = |why: &str| AgentError::Sql {
+            what: "creating a table".into(),
+            why: why.into(),
+        };
+        assert!(sql("Table 't' already exists (error 1050)").is_refusal());
+        assert!(!sql("Lock wait timeout exceeded (error 1205)").is_refusal());
+        assert!(!sql("connection reset").is_refusal());
+        assert!(!AgentError::Refused("not primary".into()).is_refusal());
+    }
 }

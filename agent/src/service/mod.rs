@@ -71,9 +71,13 @@ impl AgentService {
     }
 }
 
-/// What was refused or failed on a server is not worth trying again as it is.
+/// What a server refuses for good is told apart from what may pass, as the proto says.
 fn failed(error: AgentError) -> Status {
-    Status::failed_precondition(error.to_string())
+    if error.is_refusal() {
+        Status::invalid_argument(error.to_string())
+    } else {
+        Status::failed_precondition(error.to_string())
+    }
 }
 
 #[tonic::async_trait]
