@@ -1,4 +1,4 @@
-//! The digests by which a plan names what it was made from.
+//! The digest by which a plan names the live state it was made from.
 
 use std::io::{self, BufWriter, Write};
 
@@ -6,13 +6,7 @@ use serde::Serialize;
 use sha2::{Digest as _, Sha256};
 use vtplan_state::model::{FlavorKind, HostRecord, ShardRecord, TableName, TabletAlias};
 
-use crate::desired::Desired;
 use crate::live::{Live, ObservedRole, ServerState};
-
-/// SHA-256 of the desired state's canonical JSON, hex.
-pub fn spec_digest(desired: &Desired) -> String {
-    of(desired)
-}
 
 /// SHA-256, hex, of what of the live state steps depend on. Left out is what changes by itself
 /// (positions, lag, sizes, who is connected, whether a replica keeps up) and what only notes and

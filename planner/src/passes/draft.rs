@@ -174,3 +174,9 @@ impl Draft {
         Ok((steps, self.notes.into_iter().collect()))
     }
 }
+
+/// `1 gate`, `2 gates`.
+pub(crate) fn number(count: u32, thing: &str) -> String {
+    let plural = if count == 1 { "" } else { "s" };
+    format!("{count} {thing}{plural}")
+}

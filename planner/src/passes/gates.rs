@@ -1,7 +1,7 @@
 //! Gates: what the spec says of a cell's gates is put down for them to follow. Their processes are
 //! not the plan's affair; when fewer are alive than asked for, a note says so.
 
-use super::draft::{Draft, Order, Phase};
+use super::draft::{Draft, Order, Phase, number};
 use super::view::View;
 use crate::ids;
 use crate::plan::{Action, Risk};
@@ -14,9 +14,9 @@ pub(crate) fn steps(view: &View, draft: &mut Draft) {
             draft.note(
                 cell.as_str(),
                 format!(
-                    "{alive} of {} gates alive in cell {cell}: start one with `vtplan gate --cell \
+                    "{alive} of {} alive in cell {cell}: start one with `vtplan gate --cell \
                      {cell}` (or `vtplan up`)",
-                    gates.count
+                    number(gates.count, "gate")
                 ),
             );
         }
@@ -35,7 +35,10 @@ pub(crate) fn steps(view: &View, draft: &mut Draft) {
                 mysql_port: gates.mysql_port,
             },
             Risk::Safe,
-            format!("the spec has {} gates in {cell}", gates.count),
+            format!(
+                "the spec asks for {} in {cell}",
+                number(gates.count, "gate")
+            ),
             vec![ids::create_cell(cell)],
         );
     }

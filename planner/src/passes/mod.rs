@@ -59,7 +59,7 @@ fn plan(desired: &Desired, live: &Live, destroy: bool) -> Result<Plan, Vec<PlanE
     Ok(Plan {
         format: PLAN_FORMAT,
         cluster: desired.cluster.clone(),
-        spec_digest: digest::spec_digest(desired),
+        spec_digest: crate::spec::digest(desired),
         base_revision: live.records.revision,
         live_digest: digest::live_digest(live),
         steps,

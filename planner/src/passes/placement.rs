@@ -15,7 +15,7 @@ use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use vtplan_state::model::{CellName, FlavorKind, HostName, HostRecord};
 
-use super::draft::Draft;
+use super::draft::{Draft, number};
 use super::tablets::{NewTablet, ShardWork, tablets_by_cell};
 use super::view::View;
 use crate::desired::Pin;
@@ -87,7 +87,6 @@ struct Shortage {
 impl Shortage {
     fn report(self, draft: &mut Draft, seats: &Seats, cell: &CellName) {
         let hosts = seats.hosts_of(cell);
-        let room: u32 = hosts.iter().map(|h| h.room()).sum();
         let each: Vec<String> = hosts
             .iter()
             .map(|h| format!("{} {} of {}", h.record.name, h.room(), h.record.capacity))
@@ -99,16 +98,15 @@ impl Shortage {
             "too-few-hosts",
             cell.as_str(),
             format!(
-                "{} new tablets are wanted in {cell}, and {missing} of them ({}{more}) find no \
-                 place: after the others the hosts have room for {room} ({}), and no host may get \
-                 more of one shard than its share, and none but the pinned one where a tablet \
-                 of the shard is pinned",
-                self.wanted,
+                "{} are wanted in {cell}, and for {missing} of them ({}{more}) there is no place. \
+                 What is left after the others: {}. A host gets a second tablet of a shard only \
+                 when there are fewer hosts than tablets, and never beside one that is pinned there",
+                number(self.wanted, "new tablet"),
                 shards.join(", "),
                 each.join(", "),
             ),
             format!(
-                "start vtplan agent --cell {cell} on another host, raise the capacity of one, lower \
+                "start `vtplan agent --cell {cell}` on another host, raise the capacity of one, lower \
                  the counts, or pin tablets to hosts. Tablets that the spec no longer wants make \
                  room only after the new ones run: to use theirs, remove them in an apply of their own"
             ),

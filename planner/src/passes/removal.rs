@@ -104,7 +104,7 @@ fn surplus<'a>(draft: &mut Draft, deletions: &mut Deletions<'a>, work: &ShardWor
             // The shard's data is on the tablets that stay.
             Risk::Disruptive,
             format!(
-                "the spec has no place for this {} of {} in {}",
+                "the spec has no place for this {} tablet of {} in {}",
                 tablet.tablet_type,
                 work.name(),
                 tablet.alias.cell

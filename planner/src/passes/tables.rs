@@ -180,8 +180,8 @@ fn compare(
             problem: format!("the definition of the table {why}"),
             help: format!(
                 "this version does not change existing tables (but for an AUTO_INCREMENT that \
-                 goes): set the schema file back, or run your own ALTER TABLE through a gate with \
-                 `USE \\`{object}\\`` and plan again"
+                 goes): set the schema file back, or run your own ALTER TABLE on `{object}` \
+                 through a gate and plan again"
             ),
             diff: Some(definitions::diff(
                 live,

@@ -12,7 +12,7 @@ use vtplan_state::model::{
     CellName, HostName, KeyspaceName, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletType,
 };
 
-use super::draft::{Draft, Order, Phase, rank};
+use super::draft::{Draft, Order, Phase, number, rank};
 use super::placement::Place;
 use super::view::{Health, View};
 use crate::desired::{DesiredKeyspace, Pin};
@@ -84,7 +84,8 @@ impl<'a> ShardWork<'a> {
             .map(|p| p.count)
             .sum();
         format!(
-            "the spec wants {count} {tablet_type} of {} in {cell}",
+            "the spec wants {} of {} in {cell}",
+            number(count, &format!("{tablet_type} tablet")),
             self.name()
         )
     }
@@ -329,7 +330,10 @@ fn note_health(view: &View, draft: &mut Draft, work: &ShardWork, tablet: &Tablet
         ),
         Health::Down => draft.note(
             tablet.alias.to_string(),
-            format!("its server on {host} is down; the agent there restarts it"),
+            format!(
+                "its server on {host} is down, and the agent there restarts it: {}",
+                view.last_words(&tablet.alias)
+            ),
         ),
         Health::Starting | Health::Up => {
             if let Some(error) = view.replication_error(&tablet.alias) {

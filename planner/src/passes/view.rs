@@ -139,6 +139,16 @@ impl<'a> View<'a> {
         }
     }
 
+    /// The last line of what a server that is down left behind.
+    pub(crate) fn last_words(&self, alias: &TabletAlias) -> &'a str {
+        let server = self.observed(alias).map(|observed| &observed.server);
+        let lines = match server {
+            Some(ServerState::Down { message }) => message.trim().lines().next_back(),
+            _ => None,
+        };
+        lines.unwrap_or("no reason was given")
+    }
+
     /// See [`Health`]. While a shard has no primary, whatever does not run counts as starting:
     /// there was nothing yet that it could have run for.
     pub(crate) fn health(&self, tablet: &TabletRecord, shard: Option<&ShardRecord>) -> Health {

@@ -1,0 +1,380 @@
+//! Scenarios: scripts of commands against a simulated cluster, each with all of its output beside
+//! it (`scenarios/NAME.txt` and `NAME.out`). A reviewer of a change reads the diff of the outputs.
+//! `VTPLAN_UPDATE_SCENARIOS=1 cargo test -p vtplan-planner --test scenarios` writes them anew.
+//!
+//! A line is a command; lines that start with `| ` are its text:
+//!
+//! - `file NAME`: a file beside the spec. `spec`: the spec, YAML. `secret NAME VALUE`: the environment.
+//! - `hosts CELL NAME... [capacity=N] [flavor=mysql]`: agents that come. `kill-host NAME`: one goes.
+//! - `plan`: prints the plan. `steps`: prints its ids only.
+//! - `apply`: plans and does all steps. `apply-steps N`: the first N. `do ID`: one.
+//! - `canonical KS TABLE`: what a server prints for the spec's statement of the table.
+//! - `definition KS/SHARD TABLE`: what it prints for the table that is there.
+//! - `rows KS/SHARD TABLE ROWS BYTES`. `down ALIAS MESSAGE`: its server is down.
+//! - `creating ALIAS`: its server was not made yet. `lose ALIAS`: its record is gone.
+//! - `gate CELL NAME`: a gate that lives. `destroy`: prints the plan that deletes everything.
+
+use std::collections::{BTreeMap, HashMap};
+use std::fmt::Write as _;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use vtplan_planner::desired::Desired;
+use vtplan_planner::live::{Canonical, Live, ServerState};
+use vtplan_planner::plan::{Action, Plan, PlanError, Risk};
+use vtplan_planner::spec::{self, Secrets};
+use vtplan_planner::{make_destroy_plan, make_plan, simulate};
+use vtplan_state::model::{
+    CellName, FlavorKind, GateName, GateRecord, HostName, HostRecord, KeyspaceName, ShardName,
+    SpecRecord, TableName, TabletAlias,
+};
+
+#[test]
+fn scenarios_print_what_is_written_beside_them() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/scenarios");
+    let update = std::env::var_os("VTPLAN_UPDATE_SCENARIOS").is_some();
+    let mut scripts: Vec<PathBuf> = std::fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().path())
+        .filter(|path| path.extension().is_some_and(|e| e == "txt"))
+        .collect();
+    scripts.sort();
+    assert!(!scripts.is_empty());
+    let mut wrong = String::new();
+    for script in scripts {
+        let got = run(&std::fs::read_to_string(&script).unwrap());
+        let expected = script.with_extension("out");
+        if update {
+            std::fs::write(&expected, got).unwrap();
+            continue;
+        }
+        let want = std::fs::read_to_string(&expected).unwrap_or_default();
+        if want != got {
+            let diff = similar::TextDiff::from_lines(&want, &got);
+            let name = expected.display().to_string();
+            let diff = diff.unified_diff().header(&name, "now").to_string();
+            wrong.push_str(&diff);
+        }
+    }
+    assert!(
+        wrong.is_empty(),
+        "{wrong}\nIf this is right: VTPLAN_UPDATE_SCENARIOS=1 cargo test -p vtplan-planner --test \
+         scenarios"
+    );
+}
+
+fn run(script: &str) -> String {
+    let mut world = World::new();
+    let mut out = String::new();
+    let mut lines = script.lines().peekable();
+    while let Some(line) = lines.next() {
+        writeln!(out, "{}{line}", if is_command(line) { "> " } else { "" }).unwrap();
+        if !is_command(line) {
+            continue;
+        }
+        let mut text = String::new();
+        while let Some(rest) = lines.peek().and_then(|l| l.strip_prefix('|')) {
+            writeln!(out, "|{rest}").unwrap();
+            text.push_str(rest.strip_prefix(' ').unwrap_or(rest));
+            text.push('\n');
+            lines.next();
+        }
+        let words: Vec<&str> = line.split_whitespace().collect();
+        out.push_str(&world.command(&words, text.trim_end()));
+    }
+    out
+}
+
+fn is_command(line: &str) -> bool {
+    !line.trim().is_empty() && !line.starts_with('#')
+}
+
+struct World {
+    folder: tempfile::TempDir,
+    secrets: Fixed,
+    desired: Option<Desired>,
+    live: Live,
+}
+
+/// The secrets that a script gives.
+#[derive(Default)]
+struct Fixed(HashMap<String, String>);
+
+impl Secrets for Fixed {
+    fn env(&self, name: &str) -> Option<String> {
+        self.0.get(name).cloned()
+    }
+    fn file(&self, _: &Path) -> io::Result<String> {
+        Err(io::ErrorKind::NotFound.into())
+    }
+}
+
+impl World {
+    fn new() -> Self {
+        Self {
+            folder: tempfile::tempdir().unwrap(),
+            secrets: Fixed::default(),
+            desired: None,
+            live: Live::default(),
+        }
+    }
+
+    fn desired(&self) -> &Desired {
+        self.desired.as_ref().expect("a script starts with a spec")
+    }
+
+    fn command(&mut self, words: &[&str], text: &str) -> String {
+        match words {
+            ["file", name] => {
+                let path = self.folder.path().join(name);
+                std::fs::write(path, text).unwrap();
+                String::new()
+            }
+            ["secret", name, value] => {
+                self.secrets
+                    .0
+                    .insert((*name).to_owned(), (*value).to_owned());
+                String::new()
+            }
+            ["spec"] => self.spec(text),
+            ["hosts", cell, rest @ ..] => self.hosts(cell, rest),
+            ["kill-host", name] => self.kill_host(name),
+            ["plan"] => show(make_plan(self.desired(), &self.live)),
+            ["steps"] => self.steps(),
+            ["destroy"] => show(make_destroy_plan(&self.desired().cluster, &self.live)),
+            ["apply"] => self.apply(usize::MAX),
+            ["apply-steps", count] => self.apply(count.parse().unwrap()),
+            ["do", id] => self.one(id),
+            ["gate", cell, name] => self.gate(cell, name),
+            ["canonical", keyspace, table] => self.canonical(keyspace, table, text),
+            ["definition", shard, table] => self.definition(shard, table, text),
+            ["rows", shard, table, rows, bytes] => {
+                let table = self.table(shard, table);
+                table.rows = rows.parse().unwrap();
+                table.bytes = bytes.parse().unwrap();
+                String::new()
+            }
+            ["down", alias, message @ ..] => {
+                let message = message.join(" ");
+                self.server(alias, ServerState::Down { message })
+            }
+            ["creating", alias] => {
+                let message = String::new();
+                self.server(alias, ServerState::Creating { message })
+            }
+            ["lose", alias] => {
+                let alias: TabletAlias = alias.parse().unwrap();
+                self.live.records.tablets.remove(&alias);
+                self.live.observed.tablets.remove(&alias);
+                String::new()
+            }
+            other => panic!("no such command: {other:?}"),
+        }
+    }
+
+    fn spec(&mut self, text: &str) -> String {
+        let path = self.folder.path().join("spec.yaml");
+        std::fs::write(&path, text).unwrap();
+        match spec::load(&[path], &self.secrets) {
+            Ok(loaded) => {
+                self.desired = Some(loaded.desired);
+                String::new()
+            }
+            Err(errors) => panic!("the spec of a scenario is sound: {errors:?}"),
+        }
+    }
+
+    fn hosts(&mut self, cell: &str, rest: &[&str]) -> String {
+        let (mut capacity, mut flavor) = (16, FlavorKind::MariaDb);
+        for option in rest {
+            match option.split_once('=') {
+                Some(("capacity", value)) => capacity = value.parse().unwrap(),
+                Some(("flavor", "mysql")) => flavor = FlavorKind::MySql,
+                Some(_) => panic!("no such option: {option}"),
+                None => {}
+            }
+        }
+        for name in rest.iter().filter(|word| !word.contains('=')) {
+            let name = HostName::new(*name).unwrap();
+            let record = HostRecord {
+                name: name.clone(),
+                cell: CellName::new(cell).unwrap(),
+                address: format!("{name}.example"),
+                agent_url: String::new(),
+                capacity,
+                first_mysql_port: 17_100,
+                flavor,
+                server_version: String::new(),
+                version: String::new(),
+                started_at: 0,
+                tablets_dir: String::new(),
+            };
+            self.live.records.hosts.insert(name, record);
+        }
+        String::new()
+    }
+
+    fn kill_host(&mut self, name: &str) -> String {
+        let name = HostName::new(name).unwrap();
+        self.live.records.hosts.remove(&name);
+        let records = &self.live.records.tablets;
+        let there = |alias: &TabletAlias| records.get(alias).is_some_and(|t| t.host == name);
+        self.live.observed.tablets.retain(|alias, _| !there(alias));
+        String::new()
+    }
+
+    fn steps(&self) -> String {
+        match make_plan(self.desired(), &self.live) {
+            Ok(plan) if plan.is_empty() => "no changes\n".to_owned(),
+            Ok(plan) => plan.steps.iter().map(|s| format!("{}\n", s.id)).collect(),
+            Err(errors) => show(Err(errors)),
+        }
+    }
+
+    fn apply(&mut self, count: usize) -> String {
+        let plan = match make_plan(self.desired(), &self.live) {
+            Ok(plan) => plan,
+            Err(errors) => return show(Err(errors)),
+        };
+        let count = count.min(plan.steps.len());
+        simulate::apply_all(&mut self.live, &plan.steps[..count]);
+        // As the conductor does: the spec counts as applied when all is done.
+        if count == plan.steps.len() {
+            self.live.records.spec = Some(SpecRecord {
+                digest: plan.spec_digest.clone(),
+                desired: serde_json::to_value(self.desired()).unwrap(),
+                applied_by: String::new(),
+                applied_at: 0,
+            });
+        }
+        format!("did {count} of {} steps\n", plan.steps.len())
+    }
+
+    fn one(&mut self, id: &str) -> String {
+        let plan = make_plan(self.desired(), &self.live).expect("there is a plan");
+        let step = plan.steps.iter().find(|step| step.id == id);
+        simulate::apply(&mut self.live, step.expect("the step is in the plan"));
+        String::new()
+    }
+
+    fn gate(&mut self, cell: &str, name: &str) -> String {
+        let name = GateName::new(name).unwrap();
+        let record = GateRecord {
+            name: name.clone(),
+            cell: CellName::new(cell).unwrap(),
+            mysql_address: String::new(),
+            http_url: String::new(),
+            version: String::new(),
+            started_at: 0,
+            serving_revision: 0,
+        };
+        self.live.records.gates.insert(name, record);
+        String::new()
+    }
+
+    fn canonical(&mut self, keyspace: &str, table: &str, text: &str) -> String {
+        let keyspace = KeyspaceName::new(keyspace).unwrap();
+        let statement = self.desired().keyspaces[&keyspace].tables[table]
+            .statement
+            .clone();
+        let canonical = match text.strip_prefix("refused: ") {
+            Some(message) => Canonical::Refused(message.to_owned()),
+            None => Canonical::Definition(text.to_owned()),
+        };
+        let known = self.live.observed.canonical.entry(keyspace).or_default();
+        known.insert(statement, canonical);
+        String::new()
+    }
+
+    fn definition(&mut self, shard: &str, table: &str, text: &str) -> String {
+        text.clone_into(&mut self.table(shard, table).definition);
+        String::new()
+    }
+
+    fn table(&mut self, shard: &str, table: &str) -> &mut vtplan_planner::live::ObservedTable {
+        let (keyspace, shard) = shard.split_once('/').unwrap();
+        let keyspace = KeyspaceName::new(keyspace).unwrap();
+        let shard: ShardName = shard.parse().unwrap();
+        let record = self.live.records.shard(&keyspace, &shard).unwrap();
+        let primary = record.primary.clone().unwrap();
+        let observed = self.live.observed.tablets.get_mut(&primary).unwrap();
+        let tables: &mut BTreeMap<TableName, _> = observed.tables.as_mut().unwrap();
+        tables.get_mut(table).unwrap()
+    }
+
+    fn server(&mut self, alias: &str, server: ServerState) -> String {
+        let alias: TabletAlias = alias.parse().unwrap();
+        let observed = self.live.observed.tablets.get_mut(&alias).unwrap();
+        observed.server = server;
+        observed.tables = None;
+        String::new()
+    }
+}
+
+fn show(plan: Result<Plan, Vec<PlanError>>) -> String {
+    let mut out = String::new();
+    match plan {
+        Ok(plan) => show_plan(&plan, &mut out),
+        Err(errors) => {
+            for error in errors {
+                writeln!(out, "error[{}]: {error}", error.code).unwrap();
+                writeln!(out, "  help: {}", error.help).unwrap();
+                for line in error.diff.iter().flat_map(|diff| diff.lines()) {
+                    writeln!(out, "  {line}").unwrap();
+                }
+            }
+        }
+    }
+    out
+}
+
+fn show_plan(plan: &Plan, out: &mut String) {
+    if plan.is_empty() {
+        out.push_str("no changes\n");
+    }
+    for step in &plan.steps {
+        let risk = match step.risk {
+            Risk::Safe => "",
+            Risk::Disruptive => " [disruptive]",
+            Risk::Destructive => " [destructive]",
+        };
+        writeln!(out, "{}{}{risk}", step.id, detail(&step.action)).unwrap();
+        writeln!(out, "    {}", step.reason).unwrap();
+        if !step.after.is_empty() {
+            writeln!(out, "    after {}", step.after.join(", ")).unwrap();
+        }
+    }
+    for note in &plan.notes {
+        writeln!(out, "note: {}: {}", note.object, note.text).unwrap();
+    }
+}
+
+/// What a step's id does not say.
+fn detail(action: &Action) -> String {
+    match action {
+        Action::CreateTablet {
+            keyspace,
+            shard,
+            tablet_type,
+            host,
+            mysql_port,
+            ..
+        } => {
+            let place = match (host, mysql_port) {
+                (Some(host), Some(port)) => format!("{host}:{port}"),
+                _ => "no host".to_owned(),
+            };
+            format!(" ({tablet_type} of {keyspace}/{shard} on {place})")
+        }
+        Action::InitPrimary { primary, .. } => format!(" ({primary})"),
+        Action::Reparent { from, .. } => format!(" (from {from})"),
+        Action::SetDurability { from, to, .. } => format!(" ({from} to {to})"),
+        Action::ChangeTabletType { from, .. } => format!(" (from {from})"),
+        Action::AlterTable { statement, .. } => format!(" ({statement})"),
+        Action::ConfigureGates {
+            count, mysql_port, ..
+        } => format!(" ({count} on port {mysql_port})"),
+        Action::CreateUser { verifier: None, .. } => " (password unknown)".to_owned(),
+        _ => String::new(),
+    }
+}
