@@ -265,7 +265,7 @@ fn convert(text: &str, from: Language, to: Language) -> String {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 48, ..ProptestConfig::default() })]
 
     #[test]
     fn no_text_makes_the_reader_panic(language in language(), text in noise()) {

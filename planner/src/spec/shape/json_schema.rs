@@ -84,6 +84,7 @@ fn kind_schema(kind: Kind) -> Value {
                 Text::Shard | Text::Free | Text::KeyspaceId | Text::Duration => {
                     json!({ "type": ["string", "number"] })
                 }
+                Text::Sql => json!({ "type": "string" }),
                 _ => json!({ "type": "string", "minLength": 1 }),
             };
             if let Some(pattern) = kind.pattern() {
