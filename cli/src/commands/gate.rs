@@ -1,6 +1,10 @@
 //! `vtplan gate`: runs a gate in the foreground.
 
+use std::path::PathBuf;
+use std::time::Duration;
+
 use clap::Args;
+use vtplan_gate::protocol::tls::TlsConfig;
 use vtplan_gate::{GateConfig, GateError, run_gate};
 use vtplan_state::model::{CellName, GateName};
 
@@ -42,6 +46,18 @@ pub struct GateArgs {
     /// Port of `/metrics`, `/healthz` and `/debug/status`
     #[arg(long, value_name = "PORT", default_value_t = 15001)]
     pub http_port: u16,
+    /// PEM file of the certificate chain for TLS [default: one of its own, made at start]
+    #[arg(long, value_name = "FILE", requires = "tls_key")]
+    pub tls_cert: Option<PathBuf>,
+    /// PEM file of the certificate's key
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    pub tls_key: Option<PathBuf>,
+    /// Offer no TLS
+    #[arg(long, conflicts_with = "tls_cert")]
+    pub no_tls: bool,
+    /// Replicas that lag more get no queries, in seconds
+    #[arg(long, value_name = "SECONDS", default_value_t = 30)]
+    pub max_replica_lag: u64,
 }
 
 pub async fn run(args: GateArgs, global: &Global) -> Outcome {
@@ -65,6 +81,12 @@ pub async fn run(args: GateArgs, global: &Global) -> Outcome {
     config.listen = args.listen;
     config.mysql_port = args.mysql_port;
     config.http_port = args.http_port;
+    config.tls = match (args.tls_cert, args.tls_key) {
+        (Some(certificate), Some(key)) => TlsConfig::Files { certificate, key },
+        _ if args.no_tls => TlsConfig::Off,
+        _ => TlsConfig::SelfSigned,
+    };
+    config.max_replica_lag = Duration::from_secs(args.max_replica_lag);
     config.advertise = match args.advertise {
         Some(advertise) => advertise,
         None if args.listen.is_unspecified() => host_name(),
