@@ -9,6 +9,7 @@ use vtplan_state::model::{
 };
 use vtplan_state::vindex::{self, Vindex};
 
+use super::literal::ColumnClass;
 use super::types::{ShardId, SqlError};
 
 /// See the module.
@@ -87,15 +88,43 @@ pub struct AutoIncrementOf {
     pub sequence: Result<(Arc<ShardId>, String), String>,
 }
 
+impl Table {
+    pub(super) fn class_of(&self, column: &str) -> ColumnClass {
+        let class = ColumnClass::of(self.column_types.get(column).map(String::as_str));
+        let numbers = ["hash", "numeric", "numeric_static_map", "reverse_bits"];
+        let vindex = self.primary_vindex.as_ref().map(|p| p.vindex.type_name());
+        // These take numbers only, so the column holds numbers.
+        if class == ColumnClass::Unknown && vindex.is_some_and(|v| numbers.contains(&v)) {
+            return ColumnClass::Integer;
+        }
+        class
+    }
+}
+
 impl Keyspace {
     /// The serving shard that holds a keyspace id.
     pub fn shard_for(&self, id: &KeyspaceId) -> Option<&Arc<ShardId>> {
+        self.shard_index(id).map(|at| &self.shards[at])
+    }
+
+    /// The same, by its position in [`Keyspace::shards`].
+    pub fn shard_index(&self, id: &KeyspaceId) -> Option<usize> {
         // The last shard that starts at or below the id; shards are in key order.
         let at = self
             .shards
             .partition_point(|s| s.shard.key_range().start() <= id.0.as_slice());
-        let shard = self.shards.get(at.checked_sub(1)?)?;
-        shard.shard.key_range().contains(id).then_some(shard)
+        let at = at.checked_sub(1)?;
+        let shard = self.shards.get(at)?;
+        shard.shard.key_range().contains(id).then_some(at)
+    }
+
+    /// The error for a statement that finds no serving shard.
+    pub fn not_serving(&self) -> SqlError {
+        SqlError::new(
+            1105,
+            "HY000",
+            format!("keyspace `{}` has no serving shard", self.name),
+        )
     }
 
     /// The serving shards that hold ids of a range.

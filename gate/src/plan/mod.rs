@@ -3,25 +3,50 @@
 //! [`Planner::plan`] is called once per statement. A fast tokenizer gives the statement's
 //! fingerprint (its text without literals), under which a template is cached: for a statement that
 //! was seen before, a plan is the template's route applied to the literals.
+//!
+//! The way of a statement: [`scan`] (tokens) → [`statement`] (what kind it is) → [`build`], which asks
+//! [`gate_statement`], [`insert`], or [`grammar`], [`analyze`] and [`combine`] → [`template`], which
+//! with the values, by [`route`] and [`rewrite`], is a plan.
 
+mod analyze;
+mod build;
+mod cache;
 pub mod catalog;
+mod combine;
+mod gate_statement;
+mod grammar;
 mod insert;
+mod literal;
+mod rewrite;
+mod route;
+mod scan;
+mod statement;
+mod template;
 pub mod types;
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
+pub use scan::split_statements;
 pub use types::{
     Action, BindValue, GateStatement, InsertWithSequence, PlanContext, Props, QueryPlan,
     ReserveReason, Scatter, SequenceNeed, SessionValues, SetAssignment, SetValue, SetVariable,
     ShardId, ShardSql, Show, ShowFilter, Sql, SqlError, SqlModes, Target,
 };
 
+use cache::{Cache, Key};
+use route::Values;
+use scan::{Fingerprint, Slot, fingerprint};
+use statement::Statement;
+use template::{Template, TemplateKind};
+use vtplan_state::model::Revision;
+
 /// Plans statements; shared by all sessions of a gate. Keeps templates of what it planned, within
 /// limits, for one revision of the catalog.
 #[derive(Debug)]
 pub struct Planner {
-    limits: CacheLimits,
+    cache: Cache,
 }
 
 /// What the plan cache may hold.
@@ -41,12 +66,24 @@ impl Default for CacheLimits {
     }
 }
 
+impl Default for Planner {
+    fn default() -> Self {
+        Self::new(CacheLimits::default())
+    }
+}
+
 /// A statement with `?` parameters, planned as far as it can be without their values.
 #[derive(Debug, Clone)]
 pub struct Prepared {
     text: Arc<[u8]>,
     parameters: usize,
     describe: Option<ShardSql>,
+    slots: Arc<[Slot]>,
+    template: Arc<Template>,
+    /// What the template was made for.
+    revision: Revision,
+    target: Target,
+    modes: SqlModes,
 }
 
 impl Prepared {
@@ -63,59 +100,69 @@ impl Prepared {
     pub fn describe(&self) -> Option<&ShardSql> {
         self.describe.as_ref()
     }
+
+    pub fn props(&self) -> &Props {
+        &self.template.props
+    }
+}
+
+thread_local! {
+    /// Spares two allocations a statement.
+    static FINGERPRINT: RefCell<Fingerprint> = RefCell::default();
 }
 
 impl Planner {
     pub fn new(limits: CacheLimits) -> Self {
-        Self { limits }
+        Self {
+            cache: Cache::new(limits),
+        }
     }
 
     /// Plans one statement (see [`split_statements`]) of a text query.
     pub fn plan(
         &self,
-        catalog: &Arc<Catalog>,
+        catalog: &Catalog,
         context: &PlanContext<'_>,
         sql: &[u8],
     ) -> Result<QueryPlan, SqlError> {
-        let _ = (self.limits, sql);
-        let name = context
-            .target
-            .keyspace
-            .as_ref()
-            .ok_or_else(|| SqlError::new(1046, "3D000", "No database selected"))?;
-        let keyspace = catalog.require_keyspace(name.as_str())?;
-        let shard = keyspace.shards.first().ok_or_else(|| {
-            SqlError::new(
-                1105,
-                "HY000",
-                format!("keyspace `{name}` has no serving shard"),
-            )
-        })?;
-        Ok(QueryPlan {
-            props: Props::default(),
-            tablet_type: context.target.tablet_type,
-            action: Action::Single(ShardSql {
-                shard: shard.clone(),
-                sql: Sql::Original,
-            }),
+        FINGERPRINT.with_borrow_mut(|print| {
+            fingerprint(sql, context.sql_mode, print);
+            let template = self.template(catalog, context, sql, print)?;
+            let values = Values {
+                sql,
+                slots: &print.slots,
+                modes: context.sql_mode,
+                binds: None,
+            };
+            template.plan(context, &values)
         })
     }
 
     /// For `COM_STMT_PREPARE`.
     pub fn prepare(
         &self,
-        catalog: &Arc<Catalog>,
+        catalog: &Catalog,
         context: &PlanContext<'_>,
         sql: &[u8],
     ) -> Result<Prepared, SqlError> {
-        let plan = self.plan(catalog, context, sql)?;
-        Ok(Prepared {
-            text: sql.into(),
-            parameters: 0,
-            describe: match plan.action {
-                Action::Single(part) => Some(part),
-                _ => None,
-            },
+        FINGERPRINT.with_borrow_mut(|print| {
+            fingerprint(sql, context.sql_mode, print);
+            let template = self.template(catalog, context, sql, print)?;
+            let params = print.slots.iter().filter(|s| s.kind == scan::Kind::Param);
+            let describe = template.describe_at().map(|shard| ShardSql {
+                shard: shard.clone(),
+                sql: template.rewrite.sql(context, sql),
+            });
+            Ok(Prepared {
+                text: sql.into(),
+                parameters: params.count(),
+                describe,
+                slots: print.slots.as_slice().into(),
+                template,
+                revision: catalog.revision(),
+                target: context.target.clone(),
+                modes: context.sql_mode,
+            })
         })
     }
 
@@ -123,18 +170,66 @@ impl Planner {
     /// newer one than at [`Planner::prepare`].
     pub fn plan_prepared(
         &self,
-        catalog: &Arc<Catalog>,
+        catalog: &Catalog,
         context: &PlanContext<'_>,
         prepared: &Prepared,
-        _values: &[BindValue],
+        values: &[BindValue],
     ) -> Result<QueryPlan, SqlError> {
-        self.plan(catalog, context, &prepared.text)
+        if values.len() != prepared.parameters {
+            return Err(SqlError::new(
+                1210,
+                "HY000",
+                "Incorrect arguments to mysqld_stmt_execute",
+            ));
+        }
+        // A statement means what it meant when it was prepared, whatever the session's mode is now.
+        let context = &PlanContext {
+            sql_mode: prepared.modes,
+            ..*context
+        };
+        let current = prepared.revision == catalog.revision() && prepared.target == *context.target;
+        let template = if current {
+            prepared.template.clone()
+        } else {
+            FINGERPRINT.with_borrow_mut(|print| {
+                fingerprint(&prepared.text, context.sql_mode, print);
+                self.template(catalog, context, &prepared.text, print)
+            })?
+        };
+        let values = Values {
+            sql: &prepared.text,
+            slots: &prepared.slots,
+            modes: context.sql_mode,
+            binds: Some(values),
+        };
+        template.plan(context, &values)
     }
-}
 
-/// The statements of a text with several, split at `;` outside of strings and comments. Empty
-/// ones are left out.
-pub fn split_statements(sql: &[u8], modes: SqlModes) -> Vec<&[u8]> {
-    let _ = modes;
-    vec![sql]
+    fn template(
+        &self,
+        catalog: &Catalog,
+        context: &PlanContext<'_>,
+        sql: &[u8],
+        print: &Fingerprint,
+    ) -> Result<Arc<Template>, SqlError> {
+        let key = Key {
+            fingerprint: &print.text,
+            target: context.target,
+            modes: context.sql_mode,
+        };
+        let revision = catalog.revision();
+        if !print.unkept {
+            if let Some(template) = self.cache.get(revision, key) {
+                return Ok(template);
+            }
+        }
+        let statement = Statement::new(sql, context.sql_mode);
+        let template = Arc::new(build::build(&statement, context, catalog)?);
+        // What the gate does itself may have values within.
+        let whole = matches!(template.kind, TemplateKind::Gate(_)) && !print.slots.is_empty();
+        if !print.unkept && !whole {
+            self.cache.put(revision, key, template.clone());
+        }
+        Ok(template)
+    }
 }

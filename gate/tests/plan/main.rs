@@ -1,0 +1,6 @@
+//! Plans of statements over a small catalog, and of Vitess's own planner test queries.
+
+mod corpus;
+mod sharded;
+mod support;
+mod unsharded;
