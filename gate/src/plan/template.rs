@@ -133,8 +133,9 @@ impl Routed {
             Found::One(at) => return single(at, sql),
             Found::Several(several) => several,
             Found::Apart => {
+                let several = self.several.as_ref().err().map(String::as_str);
                 return Err(SqlError::unsupported(
-                    "a statement whose tables are on different shards",
+                    several.unwrap_or("a statement whose tables are on different shards"),
                 ));
             }
         };

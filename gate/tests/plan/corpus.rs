@@ -13,10 +13,11 @@ fn gate(file: &str) -> Gate {
     Gate::new(&vitess(&serde_json::from_str(&file).unwrap()))
 }
 
-/// Single-shard plans of Vitess over functional vindexes.
+/// Whether Vitess sends the statement as one to one shard, by functional vindexes alone.
 fn is_local(vitess: &Value) -> bool {
     let plain = ["EqualUnique", "Unsharded", "Reference"];
-    vitess["type"] == "Local"
+    let kind = vitess["type"].as_str().unwrap_or_default();
+    ["Local", "Passthrough"].contains(&kind)
         && vitess["operators"].as_array().is_some_and(|list| {
             list.len() == 1
                 && list[0]

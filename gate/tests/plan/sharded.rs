@@ -408,12 +408,12 @@ fn sequences_fill_their_columns() {
     for (sql, expected) in [
         (
             "insert into customer (name) values ('a')",
-            "x1 -> customer/80-: insert into customer (name, `customer_id`) values ('a', 100)",
+            "x1 -> customer/-80: insert into customer (name, `customer_id`) values ('a', 100)",
         ),
         (
             "insert into customer (customer_id, name) values (null, 'a'), (8, 'b'), (0, 'c'), (default, 'd')",
-            "x3 -> customer/80-: insert into customer (customer_id, name) values ( 100, 'a') | \
-             customer/-80: insert into customer (customer_id, name) values (8, 'b'),( 101, 'c'),( 102, 'd')",
+            "x3 -> customer/-80: insert into customer (customer_id, name) values ( 100, 'a'),(8, 'b'),( 101, 'c') | \
+             customer/80-: insert into customer (customer_id, name) values ( 102, 'd')",
         ),
         (
             "insert into corder (customer_id, sku) values (8, 'x'), (1, 'y')",
@@ -480,10 +480,7 @@ fn prepared_statements_are_routed_by_what_is_bound() {
     );
     let sequence = "insert into customer (name) values (?)";
     let shown = gate.execute("customer", sequence, &[text("x")]);
-    assert!(
-        shown.contains("values ('x' , 100)") || shown.contains("values ('x', 100)"),
-        "{shown}"
-    );
+    assert!(shown.contains("values ('x',  100)"), "{shown}");
 }
 
 #[test]
