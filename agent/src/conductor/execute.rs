@@ -21,8 +21,9 @@ use vtplan_state::model::{PlanStatus, StepProgress, StepState};
 use super::Settings;
 use super::done::is_done;
 use super::journal::Journal;
+use super::running::{Running, State};
 use super::step::{self, Outcome};
-use super::trouble::Trouble;
+use super::trouble::{Trouble, cannot_plan, failed, not_approved};
 use super::wait;
 use super::write::{Fenced, WriteError};
 use crate::observe::Gathered;
@@ -86,32 +87,6 @@ struct Execution<'a> {
     left: BTreeSet<StepId>,
     /// Approved steps that were seen to be done.
     done: BTreeSet<StepId>,
-}
-
-struct Running {
-    step: Step,
-    progress: StepProgress,
-    state: State,
-    /// How often it was tried in vain since it last acted.
-    tries: u32,
-    /// How often a server refused it.
-    refusals: u32,
-    down_since: Option<Instant>,
-    /// Messages that it has had: the same one again is no movement.
-    said: BTreeSet<String>,
-    /// Whether `progress` is not written yet.
-    unwritten: bool,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum State {
-    Acting,
-    /// Acted then; what it causes is to be seen.
-    Waiting(Instant),
-    /// To be tried again then.
-    Again(Instant),
-    /// A server refused it too often.
-    GaveUp,
 }
 
 impl<'a> Execution<'a> {
@@ -190,8 +165,7 @@ impl<'a> Execution<'a> {
             }
             Err(errors) => {
                 let text = cannot_plan(errors);
-                self.trouble
-                    .found(text, self.is_partial(&seen), self.settings);
+                self.trouble.found(text, self.is_partial(&seen));
             }
         }
         self.failures.extend(self.trouble.verdict(self.settings));
@@ -232,14 +206,20 @@ impl<'a> Execution<'a> {
 
     /// Whether the cluster is seen only in part: a host that the plan counts on is away.
     fn is_partial(&self, seen: &Gathered) -> bool {
+        !seen.unseen.is_empty() || !self.hosts_away(seen).is_empty()
+    }
+
+    /// Hosts that are to get tablets and have no agent now.
+    fn hosts_away(&self, seen: &Gathered) -> BTreeSet<&'a str> {
         let hosts = &seen.live.records.hosts;
-        let away = |step: &Step| match &step.action {
-            Action::CreateTablet {
-                host: Some(host), ..
-            } => !hosts.contains_key(host),
-            _ => false,
-        };
-        !seen.unseen.is_empty() || self.plan.plan.steps.iter().any(away)
+        let wanted = self.plan.plan.steps.iter().filter_map(|s| match &s.action {
+            Action::CreateTablet { host, .. } => host.as_ref(),
+            _ => None,
+        });
+        wanted
+            .filter(|host| !hosts.contains_key(*host))
+            .map(|host| host.as_str())
+            .collect()
     }
 
     /// Whether the approved plan holds a step, doing exactly the same.
@@ -259,9 +239,8 @@ impl<'a> Execution<'a> {
             self.trouble.gone();
             return;
         }
-        let text = not_approved(&foreign);
-        self.trouble
-            .found(text, self.is_partial(seen), self.settings);
+        let text = not_approved(&foreign, &self.hosts_away(seen));
+        self.trouble.found(text, self.is_partial(seen));
     }
 
     /// Writes down what is done.
@@ -576,6 +555,9 @@ impl<'a> Execution<'a> {
                     PlanStatus::Stopped { .. } => {
                         format!("stopped, not done: {}", running.progress.message)
                     }
+                    _ if running.progress.message.is_empty() => {
+                        "not done when the plan ended".to_owned()
+                    }
                     _ => running.progress.message.clone(),
                 },
                 ended_at: Some(now),
@@ -586,31 +568,6 @@ impl<'a> Execution<'a> {
             Ok(()) => Ok(()),
             Err(error) => error.into(),
         }
-    }
-}
-
-impl Running {
-    fn new(step: Step, progress: StepProgress, state: State) -> Self {
-        Self {
-            step,
-            progress,
-            state,
-            tries: 0,
-            refusals: 0,
-            down_since: None,
-            said: BTreeSet::new(),
-            unwritten: false,
-        }
-    }
-
-    /// Takes a message; whether it was never said before.
-    fn say(&mut self, message: String) -> bool {
-        if self.progress.message == message {
-            return false;
-        }
-        self.progress.message.clone_from(&message);
-        self.unwritten = true;
-        self.said.insert(message)
     }
 }
 
@@ -629,36 +586,6 @@ fn recovers(step: &Step, seen: &Gathered) -> bool {
             .is_some_and(|shard| shard.primary.as_ref() == Some(primary)),
         _ => false,
     }
-}
-
-fn failed(id: &StepId, why: &str) -> String {
-    format!(
-        "step {id} failed: {why}. Correct that and run `vtplan apply` again; what is done stays done"
-    )
-}
-
-fn not_approved(steps: &[&Step]) -> String {
-    const SHOWN: usize = 5;
-    let mut ids: Vec<&str> = steps.iter().take(SHOWN).map(|s| s.id.as_str()).collect();
-    let more = format!("{} more", steps.len().saturating_sub(SHOWN));
-    if steps.len() > SHOWN {
-        ids.push(&more);
-    }
-    format!(
-        "the cluster has changed since the plan was made, and it would now need what nobody approved: {}. Review it with `vtplan plan` and run `vtplan apply` again",
-        ids.join(", ")
-    )
-}
-
-fn cannot_plan(errors: &[PlanError]) -> String {
-    let errors: Vec<String> = errors
-        .iter()
-        .map(|error| format!("{error} ({})", error.help))
-        .collect();
-    format!(
-        "the cluster has changed since the plan was made, and it cannot go on: {}",
-        errors.join("; ")
-    )
 }
 
 impl Settings {

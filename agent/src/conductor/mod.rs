@@ -15,6 +15,7 @@ pub mod execute;
 pub mod failpoint;
 mod journal;
 mod reparent;
+mod running;
 #[cfg(test)]
 mod sim;
 pub mod step;
