@@ -70,7 +70,7 @@ fn plain_text(text: &str, in_flow: bool) -> bool {
         && !is_bool(text)
         && !is_number(text)
         && !WORDS.contains(&text.to_ascii_lowercase().as_str())
-        && !text.starts_with(|c: char| c == '-' || c == '.' || c == '+')
+        && !text.starts_with(['-', '.', '+'])
 }
 
 /// Whether a text is read back when written without quotes.
@@ -92,7 +92,7 @@ fn plain_chars(text: &str, in_flow: bool) -> bool {
         && !text.ends_with(':')
         && !text.starts_with("---")
         && !text.starts_with("...")
-        && !text.chars().any(|c| needs_escape(c))
+        && !text.chars().any(needs_escape)
         && !text.chars().any(|c| c.is_whitespace() && c != ' ')
         && (!in_flow || plain_in_flow(text))
 }
