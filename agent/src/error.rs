@@ -147,3 +147,20 @@ mod tests {
         assert!(!AgentError::Refused("not primary".into()).is_refusal());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_full_disk_is_told_with_the_path_and_the_space_left() {
+        let dir = tempfile::tempdir().unwrap();
+        for kind in [io::ErrorKind::StorageFull, io::ErrorKind::QuotaExceeded] {
+            let error = AgentError::io(dir.path(), "it cannot be copied", kind.into());
+            assert!(matches!(error, AgentError::DiskFull { .. }), "{error:?}");
+            let text = error.to_string();
+            assert!(text.contains(&dir.path().display().to_string()), "{text}");
+            assert!(text.contains("the disk is full"), "{text}");
+        }
+    }
+}

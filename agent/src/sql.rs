@@ -18,7 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 #[derive(Debug)]
 pub enum ConnectError {
     /// Nobody listens at the socket, or not yet.
-    NotListening(String),
+    NotListening,
     /// The account is not there or has another password.
     Denied,
     /// Everything else.
@@ -59,7 +59,7 @@ impl Sql {
             Ok(Err(mysql_async::Error::Driver(DriverError::UnknownAuthPlugin { .. }))) => {
                 Err(ConnectError::Denied)
             }
-            Ok(Err(mysql_async::Error::Io(e))) => Err(ConnectError::NotListening(e.to_string())),
+            Ok(Err(mysql_async::Error::Io(_))) => Err(ConnectError::NotListening),
             Ok(Err(e)) => Err(ConnectError::Failed(e.to_string())),
         }
     }

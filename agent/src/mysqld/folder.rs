@@ -15,10 +15,14 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use vtplan_state::model::{TabletAlias, TabletRecord, UnixMillis};
 
+use crate::disk;
 use crate::error::AgentError;
 
 /// The longest path of a Unix socket, bytes, without its closing zero.
 const MAX_SOCKET_PATH: usize = 107;
+
+/// What must be free for a new tablet besides its fresh data: its logs and first tables.
+const SPARE_BYTES: u64 = 128 << 20;
 
 /// Endings of folders that are not whole.
 const TMP: &str = "tmp";
@@ -98,6 +102,7 @@ impl TabletDir {
                 socket.display()
             )));
         }
+        self.check_space(template)?;
         let tmp = self.beside(TMP);
         let made = self.fill(&tmp, template, marker, sync);
         if made.is_err() {
@@ -105,6 +110,25 @@ impl TabletDir {
             let _ = fs::remove_dir_all(&tmp);
         }
         made
+    }
+
+    /// A disk that a new tablet fills up stops the servers that are on it: better not begun.
+    fn check_space(&self, template: &Path) -> Result<(), AgentError> {
+        let unknown = |e| AgentError::io(template, "the prepared data folder", e);
+        let needed = size(template).map_err(unknown)? + SPARE_BYTES;
+        let free_bytes = disk::space(&self.tablets_dir).map_err(unknown)?.free_bytes;
+        if free_bytes >= needed {
+            return Ok(());
+        }
+        Err(AgentError::DiskFull {
+            path: self.path.clone(),
+            what: format!(
+                "the folder of tablet {} needs {} MiB",
+                self.alias,
+                needed >> 20
+            ),
+            free_bytes,
+        })
     }
 
     fn fill(
@@ -196,6 +220,20 @@ pub fn remove(path: &Path) -> io::Result<()> {
         Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
         other => other,
     }
+}
+
+/// The size of everything in a folder, bytes.
+fn size(dir: &Path) -> io::Result<u64> {
+    let mut total = 0;
+    for entry in fs::read_dir(dir)? {
+        let entry = entry?;
+        total += if entry.file_type()?.is_dir() {
+            size(&entry.path())?
+        } else {
+            entry.metadata()?.len()
+        };
+    }
+    Ok(total)
 }
 
 /// Copies a folder with everything in it. `sync`: it is on disk when this returns.
@@ -311,6 +349,23 @@ mod tests {
             .unwrap_err();
         assert!(error.to_string().contains("zone1-0000000100"), "{error}");
         assert_eq!(scan(dir.path()).unwrap(), Found::default());
+    }
+
+    #[test]
+    fn a_tablet_that_the_disk_has_no_room_for_is_not_begun() {
+        let dir = tempfile::tempdir().unwrap();
+        let (template, tablets) = (dir.path().join("template"), dir.path().join("tablets"));
+        fs::create_dir(&template).unwrap();
+        fs::create_dir(&tablets).unwrap();
+        // Larger than any disk, and takes no room on this one.
+        let huge = fs::File::create(template.join("ibdata1")).unwrap();
+        huge.set_len(1 << 43).unwrap();
+        let folder = TabletDir::new(&tablets, &alias());
+        let error = folder.create(&template, &marker(&alias()), false);
+        let error = error.unwrap_err().to_string();
+        assert!(error.contains("zone1-0000000100 needs"), "{error}");
+        assert!(error.contains("the disk is full") && error.contains("bytes free"));
+        assert_eq!(scan(&tablets).unwrap(), Found::default());
     }
 
     #[test]

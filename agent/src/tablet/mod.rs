@@ -182,7 +182,8 @@ impl Tablet {
         );
         connected.await.map_err(|e| {
             let why = match e {
-                ConnectError::NotListening(why) | ConnectError::Failed(why) => why,
+                ConnectError::NotListening => "nobody listens at its socket".to_owned(),
+                ConnectError::Failed(why) => why,
                 ConnectError::Denied => "access is denied".to_owned(),
             };
             AgentError::Refused(format!("tablet {} does not answer: {why}", self.alias))

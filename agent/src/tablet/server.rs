@@ -88,19 +88,19 @@ impl Tablet {
         if server.sql.is_none() {
             match self.connect_verified().await? {
                 Ok(sql) => server.sql = Some(sql),
-                Err(why) if server.deaths > 0 => {
+                Err(()) if server.deaths > 0 => {
                     return Ok(Some(ServerState::Down {
-                        message: format!("starting ({why}); before: {}", server.last_death),
+                        message: format!("starting; before: {}", server.last_death),
                     }));
                 }
-                Err(why) if self.has_accounts()? => {
+                Err(()) if self.has_accounts()? => {
                     return Ok(Some(ServerState::Down {
-                        message: format!("starting ({why})"),
+                        message: "starting".to_owned(),
                     }));
                 }
-                Err(why) => {
+                Err(()) => {
                     return Ok(Some(ServerState::Creating {
-                        message: format!("its server is starting ({why})"),
+                        message: "its server is starting".to_owned(),
                     }));
                 }
             }
@@ -231,7 +231,7 @@ impl Tablet {
     }
 
     /// A connection to the server, with its accounts made. The inner error: it does not answer yet.
-    async fn connect_verified(&self) -> Result<Result<Sql, String>, AgentError> {
+    async fn connect_verified(&self) -> Result<Result<Sql, ()>, AgentError> {
         let credentials = &self.host.credentials;
         let socket = self.dir.socket();
         let connect = || {
@@ -244,7 +244,7 @@ impl Tablet {
         };
         let mut sql = match connect().await {
             Ok(sql) => sql,
-            Err(ConnectError::NotListening(why)) => return Ok(Err(why)),
+            Err(ConnectError::NotListening) => return Ok(Err(())),
             Err(ConnectError::Failed(why)) => {
                 return Err(AgentError::Refused(format!(
                     "the server of tablet {} cannot be talked to: {why}",
@@ -253,10 +253,7 @@ impl Tablet {
             }
             Err(ConnectError::Denied) => {
                 self.make_accounts().await?;
-                match connect().await {
-                    Ok(sql) => sql,
-                    Err(e) => return Ok(Err(format!("{e:?}"))),
-                }
+                self.connect(None).await?
             }
         };
         if !self.has_accounts()? {
