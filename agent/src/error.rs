@@ -146,11 +146,6 @@ mod tests {
         assert!(!sql("connection reset").is_refusal());
         assert!(!AgentError::Refused("not primary".into()).is_refusal());
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
 
     #[test]
     fn a_full_disk_is_told_with_the_path_and_the_space_left() {
