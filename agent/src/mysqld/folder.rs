@@ -114,7 +114,10 @@ impl TabletDir {
 
     /// A disk that a new tablet fills up stops the servers that are on it: better not begun.
     fn check_space(&self, template: &Path) -> Result<(), AgentError> {
-        let unknown = |e| AgentError::io(template, "the prepared data folder", e);
+        let unknown = |e| {
+            let what = format!("the folder of tablet {} cannot be made", self.alias);
+            AgentError::io(template, what, e)
+        };
         let needed = size(template).map_err(unknown)? + SPARE_BYTES;
         let free_bytes = disk::space(&self.tablets_dir).map_err(unknown)?.free_bytes;
         if free_bytes >= needed {
