@@ -91,10 +91,10 @@ impl Builder<'_, '_> {
             })?;
             return Ok(self.template(TemplateKind::Single(shard.clone()), Vec::new()));
         }
-        if let Some(keyspace) = keyspace.filter(|k| !k.sharded) {
-            if !self.may_concern_others(keyspace) {
-                return self.single(keyspace, Vec::new());
-            }
+        if let Some(keyspace) = keyspace.filter(|k| !k.sharded)
+            && !self.may_concern_others(keyspace)
+        {
+            return self.single(keyspace, Vec::new());
         }
         if self.statement.unterminated {
             return Err(SqlError::syntax(
@@ -220,11 +220,11 @@ impl Builder<'_, '_> {
         let found = self.find(&shape.table)?;
         let splices = rename(&shape.table, &found);
         let same = session.is_some_and(|s| s.name == found.keyspace.name);
-        if let Some(table) = &found.table {
-            if found.keyspace.sharded || table.auto_increment.is_some() {
-                let insert = shape.template(self.statement, &found, table)?;
-                return Ok(self.template(TemplateKind::Insert(Arc::new(insert)), splices));
-            }
+        if let Some(table) = &found.table
+            && (found.keyspace.sharded || table.auto_increment.is_some())
+        {
+            let insert = shape.template(self.statement, &found, table)?;
+            return Ok(self.template(TemplateKind::Insert(Arc::new(insert)), splices));
         }
         // The rows may come from a SELECT over other keyspaces.
         let s = self.statement;

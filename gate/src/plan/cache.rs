@@ -196,3 +196,57 @@ impl Part {
         false
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::rewrite::Rewrite;
+    use super::super::template::TemplateKind;
+    use super::super::types::{GateStatement, Props};
+    use super::*;
+    use vtplan_state::model::TabletType;
+
+    fn key<'a>(fingerprint: &'a [u8], target: &'a Target) -> Key<'a> {
+        Key {
+            fingerprint,
+            target,
+            modes: SqlModes::default(),
+        }
+    }
+
+    fn template() -> Arc<Template> {
+        Arc::new(Template {
+            props: Props::default(),
+            tablet_type: TabletType::Primary,
+            rewrite: Rewrite::default(),
+            kind: TemplateKind::Gate(GateStatement::Empty),
+        })
+    }
+
+    #[test]
+    fn it_stays_within_its_limits_and_keeps_what_is_used() {
+        let cache = Cache::new(CacheLimits {
+            entries: 160,
+            bytes: 1 << 20,
+        });
+        let target = Target::default();
+        cache.put(1, key(b"hot", &target), template());
+        for i in 0..5000 {
+            cache.put(1, key(format!("cold {i}").as_bytes(), &target), template());
+            assert!(cache.get(1, key(b"hot", &target)).is_some());
+        }
+        assert!(cache.len() <= 160);
+    }
+
+    #[test]
+    fn a_newer_catalog_empties_it() {
+        let cache = Cache::new(CacheLimits::default());
+        let target = Target::default();
+        let replica: Target = "@replica".parse().unwrap();
+        cache.put(1, key(b"x", &target), template());
+        assert!(cache.get(1, key(b"x", &target)).is_some());
+        assert!(cache.get(1, key(b"x", &replica)).is_none());
+        assert!(cache.get(2, key(b"x", &target)).is_none());
+        cache.put(2, key(b"x", &target), template());
+        assert!(cache.get(1, key(b"x", &target)).is_none());
+    }
+}

@@ -57,8 +57,9 @@ pub struct Table {
     pub column_types: HashMap<String, String>,
     /// All columns in order, lower case, when the VSchema says that it knows them all.
     pub authoritative_columns: Option<Vec<String>>,
-    /// Columns of further vindexes that own a lookup; writing them needs the lookup maintained.
-    pub owned_lookups: Vec<String>,
+    /// Lookup vindexes that the table owns, with their columns (lower case): writing these needs the
+    /// lookup maintained.
+    pub owned_lookups: Vec<(String, Vec<String>)>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -508,7 +509,10 @@ fn build_table(
                 d.owner.as_deref() == Some(name) && d.vindex_type.contains("lookup")
             })
         })
-        .map(|c| c.name.clone())
+        .map(|c| {
+            let columns = c.column_names().map(str::to_lowercase);
+            (c.name.clone(), columns.collect())
+        })
         .collect();
     Table {
         keyspace: keyspace.name.clone(),
@@ -539,7 +543,7 @@ fn build_table(
 }
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
-    if text.len() % 2 != 0 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
     (0..text.len())

@@ -20,6 +20,7 @@ mod literal;
 mod rewrite;
 mod route;
 mod scan;
+mod split;
 mod statement;
 mod template;
 pub mod types;
@@ -28,7 +29,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
-pub use scan::split_statements;
+pub use split::split_statements;
 pub use types::{
     Action, BindValue, GateStatement, InsertWithSequence, PlanContext, Props, QueryPlan,
     ReserveReason, Scatter, SequenceNeed, SessionValues, SetAssignment, SetValue, SetVariable,
@@ -218,10 +219,10 @@ impl Planner {
             modes: context.sql_mode,
         };
         let revision = catalog.revision();
-        if !print.unkept {
-            if let Some(template) = self.cache.get(revision, key) {
-                return Ok(template);
-            }
+        if !print.unkept
+            && let Some(template) = self.cache.get(revision, key)
+        {
+            return Ok(template);
         }
         let statement = Statement::new(sql, context.sql_mode);
         let template = Arc::new(build::build(&statement, context, catalog)?);

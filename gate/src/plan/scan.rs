@@ -437,7 +437,7 @@ pub(super) fn fingerprint(sql: &[u8], modes: SqlModes, out: &mut Fingerprint) {
     let mut lexer = Lexer::new(sql, modes);
     let mut end = 0;
     let mut control_bytes = false;
-    while let Some(token) = lexer.next() {
+    for token in lexer.by_ref() {
         if token.start > end && end > 0 {
             out.text.push(b' ');
         }
@@ -472,94 +472,6 @@ fn marker(kind: Kind) -> u8 {
         Kind::Hex => 4,
         Kind::Bit => 5,
         _ => 6,
-    }
-}
-
-/// The statements of a text with several, split at `;` outside of strings, comments and the
-/// bodies of stored programs. Empty ones are left out.
-pub fn split_statements(sql: &[u8], modes: SqlModes) -> Vec<&[u8]> {
-    let mut statements = Vec::new();
-    let mut lexer = Lexer::new(sql, modes);
-    let mut start = 0;
-    let mut tokens = 0;
-    let mut body = Body::default();
-    while let Some(token) = lexer.next() {
-        if token.kind == Kind::Operator && token.text(sql) == b";" && !body.is_open() {
-            if tokens > 0 {
-                statements.push(sql[start..token.start].trim_ascii());
-            }
-            start = token.end;
-            tokens = 0;
-            body = Body::default();
-            continue;
-        }
-        body.see(tokens, token.kind, token.text(sql));
-        tokens += 1;
-    }
-    if tokens > 0 {
-        statements.push(sql[start..].trim_ascii());
-    }
-    statements
-}
-
-/// Follows the nesting of a stored program's body, in which `;` ends no statement.
-#[derive(Default)]
-struct Body {
-    creates: bool,
-    stored: bool,
-    depth: usize,
-    after_end: bool,
-    at_start: bool,
-}
-
-impl Body {
-    fn is_open(&self) -> bool {
-        self.depth > 0
-    }
-
-    fn see(&mut self, index: usize, kind: Kind, text: &[u8]) {
-        let is = |word: &str| kind == Kind::Word && text.eq_ignore_ascii_case(word.as_bytes());
-        if index == 0 {
-            self.creates = is("CREATE") || is("ALTER");
-            // MariaDB's anonymous block: BEGIN NOT ATOMIC.
-            self.stored = false;
-            self.after_end = is("BEGIN");
-            return;
-        }
-        if index == 1 && std::mem::take(&mut self.after_end) && is("NOT") {
-            self.stored = true;
-            self.depth = 1;
-            return;
-        }
-        if self.creates && !self.stored && index < 24 {
-            self.stored = ["PROCEDURE", "FUNCTION", "TRIGGER", "EVENT"]
-                .iter()
-                .any(|w| is(w));
-            return;
-        }
-        if !self.stored {
-            return;
-        }
-        let at_start = std::mem::take(&mut self.at_start);
-        let after_end = std::mem::take(&mut self.after_end);
-        if is("END") {
-            self.depth = self.depth.saturating_sub(1);
-            self.after_end = true;
-        } else if after_end
-            && ["IF", "CASE", "LOOP", "WHILE", "REPEAT"]
-                .iter()
-                .any(|w| is(w))
-        {
-            // The END before has counted.
-        } else if is("BEGIN") || is("CASE") || is("LOOP") || is("WHILE") {
-            self.depth += 1;
-            self.at_start = !is("CASE") && !is("WHILE");
-        } else if at_start && (is("IF") || is("REPEAT")) {
-            self.depth += 1;
-            self.at_start = is("REPEAT");
-        } else {
-            self.at_start = text == b";" || text == b":" || is("THEN") || is("ELSE") || is("DO");
-        }
     }
 }
 
@@ -659,35 +571,6 @@ mod tests {
         assert_ne!(a.0, print("select c from t where id='1' and n = 'x'").0);
     }
 
-    fn split(sql: &str) -> Vec<String> {
-        split_statements(sql.as_bytes(), SqlModes::default())
-            .into_iter()
-            .map(|s| String::from_utf8_lossy(s).into_owned())
-            .collect()
-    }
-
-    #[test]
-    fn statements_are_split_outside_of_strings_comments_and_programs() {
-        assert_eq!(
-            split("select 1; select ';' ;; -- ; x\n"),
-            ["select 1", "select ';'"]
-        );
-        assert_eq!(split("a /* ; */; `b;c`;"), ["a /* ; */", "`b;c`"]);
-        let procedure = "create procedure p() begin if (a) then select case when b then 1 end; \
-             elseif c then begin end; end if; while x do set y = 1; end while; end";
-        assert_eq!(
-            split(&format!("{procedure}; select 2")),
-            [procedure, "select 2"]
-        );
-        let simple = "create trigger t before insert on x for each row set new.a = 1";
-        assert_eq!(split(&format!("{simple}; select 2")), [simple, "select 2"]);
-        assert_eq!(
-            split("begin; select 1; commit"),
-            ["begin", "select 1", "commit"]
-        );
-        assert!(split(" ; ; ").is_empty());
-    }
-
     proptest! {
         #[test]
         fn tokens_never_overlap_and_cover_any_bytes(sql in proptest::collection::vec(any::<u8>(), 0..200), ansi: bool, raw: bool) {
@@ -697,7 +580,6 @@ mod tests {
                 prop_assert!(token.start >= end && token.end > token.start && token.end <= sql.len());
                 end = token.end;
             }
-            split_statements(&sql, modes);
         }
 
         #[test]
