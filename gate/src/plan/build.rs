@@ -319,7 +319,8 @@ impl Builder<'_, '_> {
                         "DROP", "RENAME", "ANALYZE", "OPTIMIZE", "CHECK", "CHECKSUM", "REPAIR",
                     ],
                 );
-            if !more && !(rename && s.is(next, "TO")) {
+            let old_and_new = rename && s.is(next, "TO");
+            if !more && !old_and_new {
                 break;
             }
             at = next + 1;
