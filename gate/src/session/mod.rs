@@ -18,7 +18,9 @@ use crate::gate::Shared;
 use crate::plan::{Prepared, SessionValues, ShardId, SqlModes, Target};
 use crate::pool::PooledConn;
 use crate::protocol::Stream;
-use crate::protocol::framing::{FramingError, Message, give_buffer, read_message, take_buffer};
+use crate::protocol::framing::{
+    FramingError, Message, give_buffer, read_message, read_more, take_buffer,
+};
 use crate::protocol::handshake::Nonce;
 use crate::protocol::messages::put_error;
 use crate::protocol::scan::Answer;
@@ -107,6 +109,9 @@ pub struct NewSession {
 /// How long a connection with warnings waits for the client to ask for them.
 const WARNINGS_WAIT: Duration = Duration::from_millis(100);
 
+/// How long a client that broke the rules may take to read why it is sent away.
+const LINGER: Duration = Duration::from_secs(2);
+
 impl Session {
     pub fn new(shared: Arc<Shared>, handle: Arc<SessionHandle>, new: NewSession) -> Self {
         Self {
@@ -171,7 +176,9 @@ impl Session {
                     if let Some(error) = error.for_client() {
                         self.out.clear();
                         put_error(&mut self.out, &mut self.sequence, &error);
-                        let _ = self.flush().await;
+                        if self.flush().await.is_ok() {
+                            self.linger().await;
+                        }
                     }
                     return;
                 }
@@ -183,6 +190,26 @@ impl Session {
                 return;
             }
         }
+    }
+
+    /// Reads on for a moment what the client is still sending: a connection that is closed with
+    /// bytes unread is reset, and the client may then lose the error it was sent.
+    async fn linger(&mut self) {
+        let reading = async {
+            // Only as much as one more message may have.
+            let mut left = self.shared.config.max_allowed_packet;
+            loop {
+                self.inbuf.clear();
+                if read_more(&mut self.stream, &mut self.inbuf).await.is_err() {
+                    return;
+                }
+                left = left.saturating_sub(self.inbuf.len());
+                if left == 0 {
+                    return;
+                }
+            }
+        };
+        let _ = tokio::time::timeout(LINGER, reading).await;
     }
 
     /// Waits for the client's next command; `None`: the session is to end. While it waits it holds
