@@ -14,7 +14,7 @@ use tokio::io::AsyncWriteExt as _;
 use crate::protocol::codec::Reader;
 use crate::protocol::constants::{com, status};
 use crate::protocol::framing::{
-    FramingError, Message, put_message, put_with, read_message, take_buffer,
+    FramingError, HEADER, Message, put_message, put_with, read_message, read_more, take_buffer,
 };
 use crate::protocol::messages::{OkPacket, parse_error};
 use crate::protocol::prepare::PrepareOk;
@@ -116,6 +116,15 @@ impl Conn {
         Ok(message)
     }
 
+    /// The sequence number that an answer begins with: one more than the last packet of the command
+    /// had, and a long command has several.
+    async fn first_sequence(&mut self) -> Result<u8, BackendError> {
+        while self.inbuf.len() < HEADER {
+            read_more(&mut self.stream, &mut self.inbuf).await?;
+        }
+        Ok(self.inbuf[HEADER - 1])
+    }
+
     /// Sends what was prepared with [`put_command`].
     pub async fn send(&mut self, bytes: &[u8]) -> Result<(), BackendError> {
         Ok(self.stream.write_all(bytes).await?)
@@ -123,7 +132,8 @@ impl Conn {
 
     /// Reads an answer that is an OK or ERR packet.
     pub async fn read_ok(&mut self) -> Result<OkPacket, BackendError> {
-        let message = self.read(&mut 1).await?;
+        let mut sequence = self.first_sequence().await?;
+        let message = self.read(&mut sequence).await?;
         match message.payload().first() {
             Some(0) => {
                 let ok = OkPacket::parse(message.payload())
@@ -156,7 +166,7 @@ impl Conn {
 
     async fn read_small_result(&mut self) -> Result<SmallResult, BackendError> {
         let broken = |_| BackendError::Lost("its answer makes no sense".to_owned());
-        let mut sequence = 1;
+        let mut sequence = self.first_sequence().await?;
         let first = self.read(&mut sequence).await?;
         match first.payload().first() {
             Some(0xff) => return Err(BackendError::Sql(parse_error(first.payload()))),
@@ -283,7 +293,7 @@ impl Conn {
         }
         put_command(&mut out, com::STMT_PREPARE, sql);
         self.send(&out).await?;
-        let mut sequence = 1;
+        let mut sequence = self.first_sequence().await?;
         let first = self.read(&mut sequence).await?;
         if first.payload().first() == Some(&0xff) {
             return Err(BackendError::Sql(parse_error(first.payload())));

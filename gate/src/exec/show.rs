@@ -7,6 +7,7 @@ use vtplan_state::model::{KeyspaceName, TabletType, VSchemaKeyspace};
 use super::{Failure, Request};
 use crate::plan::{Show, ShowFilter};
 use crate::protocol::SqlError;
+use crate::protocol::constants::types;
 use crate::protocol::messages::{Column, OkPacket, Rows};
 use crate::session::{Diagnostics, Session};
 use crate::topology::Snapshot;
@@ -180,7 +181,13 @@ impl Session {
             rows.rows.push(vec![Some(wanted.count().to_string())]);
         } else {
             rows = Rows::text(&["Level", "Code", "Message"]);
-            rows.columns[1] = Column::number("Code");
+            // As servers describe them: NOT NULL, the code an unsigned INT.
+            for column in &mut rows.columns {
+                column.flags = 0x01;
+            }
+            rows.columns[1].column_type = types::LONG;
+            rows.columns[1].charset = 63;
+            rows.columns[1].flags = 0xa1;
             rows.rows = wanted
                 .map(|w| w.iter().cloned().map(Some).collect())
                 .collect();

@@ -89,8 +89,8 @@ impl Session {
                 conn.read_ok().await?;
             }
         }
-        let shift = self.sequence.wrapping_sub(1);
-        let scanner = Scanner::new(self.has(caps::DEPRECATE_EOF), shift, request.more);
+        let deprecate_eof = self.has(caps::DEPRECATE_EOF);
+        let scanner = Scanner::new(deprecate_eof, self.sequence, request.more);
         let (answer, next) = forward_answer(conn, &mut self.stream, scanner).await?;
         self.sequence = next;
         if let (Some(error), Some(bound)) = (&answer.error, &request.prepared)

@@ -73,7 +73,7 @@ pub fn payload_length(buf: &[u8]) -> usize {
 }
 
 /// Takes a message off `buf` if it holds a whole one. `sequence` is the number expected of its
-/// first packet and becomes that of the packet after it.
+/// first packet and becomes that of the packet after it (also when it is refused: the answer's).
 pub fn take_message(
     buf: &mut BytesMut,
     sequence: &mut u8,
@@ -87,10 +87,12 @@ pub fn take_message(
         };
         let length = payload_length(header);
         if header[3] != next {
+            *sequence = header[3].wrapping_add(1);
             return Err(FramingError::OutOfOrder);
         }
         total += length;
         if total > limit {
+            *sequence = next.wrapping_add(1);
             return Err(FramingError::TooLarge(limit));
         }
         next = next.wrapping_add(1);

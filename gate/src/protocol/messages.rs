@@ -204,6 +204,10 @@ impl Rows {
                     let number: i64 = text.parse().unwrap_or_default();
                     out.extend_from_slice(&number.to_le_bytes());
                 }
+                Some(text) if self.columns[i].column_type == types::LONG => {
+                    let number: u32 = text.parse().unwrap_or_default();
+                    out.extend_from_slice(&number.to_le_bytes());
+                }
                 Some(text) => put_lenenc_bytes(out, text.as_bytes()),
             }
         }

@@ -45,8 +45,10 @@ pub enum ScanError {
 pub struct Scanner {
     phase: Phase,
     deprecate_eof: bool,
-    /// Added to each packet's sequence number.
-    shift: u8,
+    /// The sequence number that the answer's first packet must have for the client.
+    first: u8,
+    /// Added to each packet's sequence number; known when the first has come.
+    shift: Option<u8>,
     /// More statements of a multi-statement follow: the closing packet must say so.
     more_follow: bool,
     /// Payload bytes of the current packet still to come.
@@ -59,15 +61,16 @@ pub struct Scanner {
 }
 
 impl Scanner {
-    pub fn new(deprecate_eof: bool, shift: u8, more_follow: bool) -> Self {
+    pub fn new(deprecate_eof: bool, first: u8, more_follow: bool) -> Self {
         Self {
             phase: Phase::First,
             deprecate_eof,
-            shift,
+            first,
+            shift: None,
             more_follow,
             skip: 0,
             continued: false,
-            next_sequence: shift.wrapping_add(1),
+            next_sequence: first,
             answer: Answer::default(),
         }
     }
@@ -120,7 +123,10 @@ impl Scanner {
                 // All of it is needed. It is short, or else an error message.
                 break;
             }
-            rest[3] = rest[3].wrapping_add(self.shift);
+            let shift = *self
+                .shift
+                .get_or_insert_with(|| self.first.wrapping_sub(rest[3]));
+            rest[3] = rest[3].wrapping_add(shift);
             self.next_sequence = rest[3].wrapping_add(1);
             if special {
                 self.special(kind, &mut rest[HEADER..HEADER + length])?;
@@ -263,7 +269,7 @@ mod tests {
             let whole = result(capabilities, count, status::AUTOCOMMIT);
             let mut data = whole.clone();
             data.extend_from_slice(&tail);
-            let (passed, scanner) = run(Scanner::new(deprecate, 0, false), &data, step);
+            let (passed, scanner) = run(Scanner::new(deprecate, 1, false), &data, step);
             prop_assert!(scanner.is_done());
             prop_assert_eq!(passed, whole);
             let answer = scanner.into_answer();
@@ -289,7 +295,7 @@ mod tests {
                 ..OkPacket::default()
             },
         );
-        let (passed, scanner) = run(Scanner::new(false, 0, false), &data, 7);
+        let (passed, scanner) = run(Scanner::new(false, 1, false), &data, 7);
         assert_eq!(passed, data);
         let answer = scanner.into_answer();
         assert_eq!((answer.rows, answer.ok.affected_rows), (None, 5));
@@ -302,7 +308,7 @@ mod tests {
         let mut data = whole[..whole.len() - 11].to_vec();
         let error = SqlError::new(1317, b"70100", "interrupted");
         put_error(&mut data, &mut 6, &error);
-        let (_, scanner) = run(Scanner::new(true, 0, false), &data, 50);
+        let (_, scanner) = run(Scanner::new(true, 1, false), &data, 50);
         assert!(scanner.is_done());
         let answer = scanner.into_answer();
         assert_eq!((answer.rows, answer.error), (Some(3), Some(error)));
@@ -312,7 +318,7 @@ mod tests {
     fn sequence_numbers_and_the_flag_of_more_results_are_changed_in_place() {
         let mut data = Vec::new();
         put_ok(&mut data, &mut 1, &OkPacket::default());
-        let mut scanner = Scanner::new(true, 4, true);
+        let mut scanner = Scanner::new(true, 5, true);
         assert_eq!(scanner.feed(&mut data).unwrap(), data.len());
         assert_eq!((data[3], scanner.next_sequence()), (5, 6));
         let ok = OkPacket::parse(&data[HEADER..]).unwrap();
@@ -332,7 +338,7 @@ mod tests {
             caps::DEPRECATE_EOF,
             &OkPacket::default(),
         );
-        let (passed, scanner) = run(Scanner::new(true, 0, false), &data, 1 << 20);
+        let (passed, scanner) = run(Scanner::new(true, 1, false), &data, 1 << 20);
         assert!(passed == data && scanner.is_done());
         assert_eq!(scanner.into_answer().rows, Some(1));
     }
@@ -341,7 +347,7 @@ mod tests {
     fn local_infile_is_refused() {
         let mut data = Vec::new();
         put_message(&mut data, &mut 1, b"\xfb/etc/passwd");
-        let result = Scanner::new(true, 0, false).feed(&mut data);
+        let result = Scanner::new(true, 1, false).feed(&mut data);
         assert_eq!(result, Err(ScanError::LocalInfile));
     }
 }

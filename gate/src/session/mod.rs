@@ -240,6 +240,7 @@ impl Session {
         tokio::select! {
             biased;
             message = read_message(&mut self.stream, &mut self.inbuf, &mut sequence, limit) => {
+                // Of an error too: the client takes no answer with another number.
                 self.sequence = sequence;
                 message.map(Some)
             }

