@@ -130,6 +130,10 @@ impl TabletState {
             Self::Unseen => "unseen",
         }
     }
+    /// Whether its server runs and does what it should, as far as the shard is set up.
+    pub const fn is_up(self) -> bool {
+        self.is_healthy() || matches!(self, Self::Idle)
+    }
     pub const fn is_healthy(self) -> bool {
         matches!(self, Self::Serving | Self::Replicating)
     }

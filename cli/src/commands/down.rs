@@ -44,7 +44,7 @@ pub async fn run(args: DownArgs, global: &Global) -> Outcome {
     let agent = Service::recorded(&home, Kind::Agent);
     let data_dir = agent
         .as_ref()
-        .and_then(|a| a.data_dir.clone())
+        .and_then(|a| a.told.data_dir.clone())
         .unwrap_or_else(|| home.data_dir());
     if args.purge && !args.yes {
         confirm(&home, &data_dir, agent.as_ref())?;
@@ -159,7 +159,13 @@ fn report(format: Format, global: &Global, stopped: &Stopped, home: &Home) {
     if what.is_empty() {
         out(&format!("Nothing runs in `{}`.\n", home.dir().display()));
     } else {
-        out(&format!("Stopped {}.\n", what.join(", ")));
+        let last = what.pop().unwrap_or_default();
+        let what = if what.is_empty() {
+            last
+        } else {
+            format!("{} and {last}", what.join(", "))
+        };
+        out(&format!("Stopped {what}.\n"));
     }
     if stopped.purged {
         out("Deleted the data, the state and the logs.\n");

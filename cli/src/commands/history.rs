@@ -61,10 +61,12 @@ pub async fn run(args: HistoryArgs, global: &Global) -> Outcome {
             let mut table = Table::new(["TIME", "WHO", "ACTION", "OBJECT", "WHAT", "OUTCOME"]);
             for (_, entry) in &history {
                 let outcome = entry.outcome.lines().next().unwrap_or_default();
+                // A step's id names its object again.
+                let action = entry.action.split(':').next().unwrap_or_default();
                 table.row([
                     when::utc(entry.at),
                     entry.who.clone(),
-                    entry.action.clone(),
+                    action.to_owned(),
                     entry.object.clone(),
                     entry.summary.clone(),
                     if outcome.starts_with("failed") {

@@ -8,6 +8,9 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use nix::sys::signal::Signal;
 use owo_colors::OwoColorize as _;
+use vtplan_agent::client::AgentClients;
+use vtplan_agent::config::{DEFAULT_AGENT_PORT, DEFAULT_FIRST_MYSQL_PORT};
+use vtplan_gate::gate::DEFAULT_MYSQL_PORT;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::spec::NoSecrets;
 use vtplan_state::cluster::Cluster;
@@ -19,16 +22,19 @@ use crate::args::{ByteSize, Format, Global};
 use crate::context;
 use crate::error::{CliError, Exit};
 use crate::local::home::Home;
-use crate::local::service::{self, Kind, Service, Started};
+use crate::local::service::{self, Kind, Service, Started, Told};
 use crate::output::{host_name, out};
 use crate::planning;
+use crate::render::table::count;
 use crate::render::when;
 
 const EXAMPLES: &str = "\
 Examples:
   vtplan up shop.yaml                       Cluster name, cell and ports from the spec
   vtplan up --cluster shop --cell zone1     Without a spec
-  vtplan up shop.yaml --mysqld /usr/sbin/mysqld";
+  vtplan up shop.yaml --mysqld /usr/sbin/mysqld
+
+What is said once (name, cell, ports, folders) is kept over `vtplan down`, until it is said anew.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -45,15 +51,15 @@ pub struct UpArgs {
     /// Port of the gate's MySQL listener [default: the spec's, else 15306]
     #[arg(long, value_name = "PORT")]
     pub mysql_port: Option<u16>,
-    /// Port of the gate's `/metrics`, `/healthz` and `/debug/status`
-    #[arg(long, value_name = "PORT", default_value_t = 15001)]
-    pub http_port: u16,
-    /// Port of the agent's gRPC service
-    #[arg(long, value_name = "PORT", default_value_t = 15999)]
-    pub agent_port: u16,
-    /// First port that tablets' servers get
-    #[arg(long, value_name = "PORT", default_value_t = 17100)]
-    pub tablet_port: u16,
+    /// Port of the gate's `/metrics`, `/healthz` and `/debug/status` [default: 15001]
+    #[arg(long, value_name = "PORT")]
+    pub http_port: Option<u16>,
+    /// Port of the agent's gRPC service [default: 15999]
+    #[arg(long, value_name = "PORT")]
+    pub agent_port: Option<u16>,
+    /// First port that tablets' servers get [default: 17100]
+    #[arg(long, value_name = "PORT")]
+    pub tablet_port: Option<u16>,
     /// The MySQL server to run [default: `mariadbd` or `mysqld` on PATH]
     #[arg(
         long,
@@ -65,9 +71,9 @@ pub struct UpArgs {
     /// Folder of the tablets' data [default: .vtplan/data]
     #[arg(long, value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// How many tablets may run here
-    #[arg(long, value_name = "N", default_value_t = 64)]
-    pub capacity: u32,
+    /// How many tablets may run here [default: 64]
+    #[arg(long, value_name = "N")]
+    pub capacity: Option<u32>,
     /// Each server's `innodb_buffer_pool_size`, such as `64M` or `4G`
     #[arg(long, value_name = "SIZE")]
     pub buffer_pool: Option<ByteSize>,
@@ -101,6 +107,7 @@ pub async fn run(args: UpArgs, global: &Global) -> Outcome {
     let host = host.map_err(|e| CliError::from_error("bad-name", &e))?;
     let gate_name = GateName::new(gate.name.clone());
     let gate_name = gate_name.map_err(|e| CliError::from_error("bad-name", &e))?;
+    let (tablets, missing) = up.tablets(&host).await?;
     let records = cluster
         .load_records()
         .await
@@ -112,6 +119,7 @@ pub async fn run(args: UpArgs, global: &Global) -> Outcome {
             "format": 1,
             "cluster": name,
             "agent": { "pid": agent.process.pid, "started": agent_started, "log": agent.log, "host": host },
+            "tablets": { "here": tablets, "not_up": missing },
             "gate": { "pid": gate.process.pid, "started": gate_started, "log": gate.log, "gate": gate_record },
         });
         out(&format!("{document:#}\n"));
@@ -135,6 +143,14 @@ pub async fn run(args: UpArgs, global: &Global) -> Outcome {
         state(gate_started),
         gate_record.map_or("", |g| &g.http_url)
     ));
+    if tablets > 0 {
+        let up = if missing == 0 {
+            "up".to_owned()
+        } else {
+            format!("{missing} not up yet: see `vtplan status`")
+        };
+        text.push_str(&format!("         {:<13} {up}\n", count(tablets, "tablet")));
+    }
     text.push_str(&format!("  logs   {}\n", home.logs().display()));
     if records.spec.is_none() {
         let spec = match args.specs.first() {
@@ -196,10 +212,7 @@ impl Up<'_> {
             return Ok((running, false));
         }
         let args = self.args;
-        // What an earlier `up` was told stays: under another name or in another folder the
-        // tablets that are here would not be found again.
-        let before =
-            Service::recorded(self.home, Kind::Agent).filter(|s| s.cluster == self.cluster.name());
+        let before = self.before(Kind::Agent);
         let before = before.as_ref();
         let name = match (&args.name, before) {
             (Some(name), _) => name.to_string(),
@@ -212,30 +225,29 @@ impl Up<'_> {
             (None, None, Some(cell)) => cell,
             (None, None, None) => "zone1".to_owned(),
         };
-        let data_dir = args
+        let told = self.told(before);
+        let data_dir = told
             .data_dir
             .clone()
-            .or_else(|| before.and_then(|b| b.data_dir.clone()))
             .unwrap_or_else(|| self.home.data_dir());
-        let data_dir = std::path::absolute(&data_dir).unwrap_or(data_dir);
-        let mysqld = args
-            .mysqld
-            .clone()
-            .or_else(|| before.and_then(|b| b.mysqld.clone()));
-        free(args.agent_port, "--agent-port")?;
+        let port = told.agent_port.unwrap_or(DEFAULT_AGENT_PORT);
+        free(port, "--agent-port")?;
         let mut command = self.command(Kind::Agent, &name, &cell);
+        let first = told.tablet_port.unwrap_or(DEFAULT_FIRST_MYSQL_PORT);
         command.extend([
-            format!("--listen=127.0.0.1:{}", args.agent_port),
+            format!("--listen=127.0.0.1:{port}"),
             "--advertise=127.0.0.1".to_owned(),
             format!("--data-dir={}", data_dir.display()),
-            format!("--tablet-port={}", args.tablet_port),
-            format!("--capacity={}", args.capacity),
+            format!("--tablet-port={first}"),
         ]);
-        if let Some(mysqld) = &mysqld {
+        if let Some(capacity) = told.capacity {
+            command.push(format!("--capacity={capacity}"));
+        }
+        if let Some(mysqld) = &told.mysqld {
             command.push(format!("--mysqld={}", mysqld.display()));
         }
-        if let Some(size) = args.buffer_pool {
-            command.push(format!("--buffer-pool={}", size.0));
+        if let Some(bytes) = told.buffer_pool {
+            command.push(format!("--buffer-pool={bytes}"));
         }
         let host = HostName::new(&name).map_err(|e| {
             CliError::from_error("bad-name", &e).help("name this host with `--name NAME`")
@@ -248,8 +260,7 @@ impl Up<'_> {
             cluster: self.cluster.name().to_owned(),
             cell,
             name,
-            data_dir: Some(data_dir),
-            mysqld,
+            told,
             log: started.log.clone(),
         };
         service.write(self.home)?;
@@ -267,21 +278,24 @@ impl Up<'_> {
         if let Some(running) = self.running(Kind::Gate)? {
             return Ok((running, false));
         }
-        let args = self.args;
         let cell = agent.cell.clone();
         let of_spec = || {
             let gates = &self.desired?.gates;
             let gates = gates.iter().find(|(name, _)| name.as_str() == cell)?;
             Some(gates.1.mysql_port)
         };
-        let port = args.mysql_port.or_else(of_spec).unwrap_or(15306);
+        let before = self.before(Kind::Gate);
+        let told = self.told(before.as_ref());
+        let port = told.mysql_port.or_else(of_spec);
+        let port = port.unwrap_or(DEFAULT_MYSQL_PORT);
+        let http_port = told.http_port.unwrap_or(15001);
         free(port, "--mysql-port")?;
-        free(args.http_port, "--http-port")?;
+        free(http_port, "--http-port")?;
         let name = format!("{}-{port}", agent.name);
         let mut command = self.command(Kind::Gate, &name, &cell);
         command.extend([
             format!("--mysql-port={port}"),
-            format!("--http-port={}", args.http_port),
+            format!("--http-port={http_port}"),
         ]);
         let gate = GateName::new(&name).map_err(|e| CliError::from_error("bad-name", &e))?;
         let since = when::now();
@@ -292,8 +306,7 @@ impl Up<'_> {
             cluster: self.cluster.name().to_owned(),
             cell,
             name,
-            data_dir: None,
-            mysqld: None,
+            told,
             log: started.log.clone(),
         };
         service.write(self.home)?;
@@ -308,6 +321,44 @@ impl Up<'_> {
         })
         .await?;
         Ok((service, true))
+    }
+
+    /// What an earlier `up` of this cluster wrote down.
+    fn before(&self, kind: Kind) -> Option<Service> {
+        Service::recorded(self.home, kind).filter(|s| s.cluster == self.cluster.name())
+    }
+
+    /// What was said now, else what was said before.
+    fn told(&self, before: Option<&Service>) -> Told {
+        let args = self.args;
+        let before = before.map(|b| b.told.clone()).unwrap_or_default();
+        let absolute = |path: &PathBuf| std::path::absolute(path).unwrap_or_else(|_| path.clone());
+        Told {
+            data_dir: args.data_dir.as_ref().map(absolute).or(before.data_dir),
+            mysqld: args.mysqld.clone().or(before.mysqld),
+            agent_port: args.agent_port.or(before.agent_port),
+            tablet_port: args.tablet_port.or(before.tablet_port),
+            capacity: args.capacity.or(before.capacity),
+            buffer_pool: args.buffer_pool.map(|b| b.0).or(before.buffer_pool),
+            mysql_port: args.mysql_port.or(before.mysql_port),
+            http_port: args.http_port.or(before.http_port),
+        }
+    }
+
+    /// Waits until the servers of this host's tablets, which start again after `down`, answer.
+    /// Gives the number of those that do not.
+    async fn tablets(&self, host: &HostName) -> Result<(usize, usize), CliError> {
+        let agents = AgentClients::default();
+        let end = Instant::now() + PATIENCE;
+        loop {
+            let picture = super::status::look(self.cluster, &agents).await?;
+            let here = || picture.tablets().filter(|t| t.host == *host);
+            let missing = here().filter(|t| !t.state.is_up()).count();
+            if missing == 0 || Instant::now() >= end {
+                return Ok((here().count(), missing));
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The process that runs already; an error if it is another cluster's.

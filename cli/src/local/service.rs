@@ -31,6 +31,23 @@ impl Kind {
     }
 }
 
+/// What a person said to `up`, to be kept when they do not say it again: in another folder the
+/// tablets would not be found, on other ports applications would not find the gate.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Told {
+    /// Absolute.
+    pub data_dir: Option<PathBuf>,
+    pub mysqld: Option<PathBuf>,
+    pub agent_port: Option<u16>,
+    pub tablet_port: Option<u16>,
+    pub capacity: Option<u32>,
+    /// Bytes.
+    pub buffer_pool: Option<u64>,
+    pub mysql_port: Option<u16>,
+    pub http_port: Option<u16>,
+}
+
 /// What `up` writes down of a process it started: `run/agent.json`, `run/gate.json`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Service {
@@ -41,12 +58,9 @@ pub struct Service {
     pub cell: String,
     /// The host's or the gate's name in the store.
     pub name: String,
-    /// An agent's data folder, absolute.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub data_dir: Option<PathBuf>,
-    /// An agent's MySQL server, if one was named.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mysqld: Option<PathBuf>,
+    /// What `up` was told when it started it.
+    #[serde(default)]
+    pub told: Told,
     pub log: PathBuf,
 }
 

@@ -74,7 +74,7 @@ impl Live {
     fn new() -> Self {
         let screen = MultiProgress::new();
         let style =
-            ProgressStyle::with_template("  [{bar:28}] {pos}/{len} steps  {elapsed}  {msg}");
+            ProgressStyle::with_template("  [{bar:28}] {pos}/{len} steps  {elapsed}  {wide_msg}");
         let bar = ProgressBar::new(0)
             .with_style(style.expect("the template is right").progress_chars("=> "));
         Self {
@@ -107,7 +107,7 @@ impl Show for Live {
                 self.ended.remove(&step.step);
                 let spinner = self.running.entry(step.step.clone()).or_insert_with(|| {
                     let style =
-                        ProgressStyle::with_template("  {spinner} {prefix}  {elapsed}  {msg}");
+                        ProgressStyle::with_template("  {spinner} {prefix}  {elapsed}  {wide_msg}");
                     let spinner = ProgressBar::new_spinner()
                         .with_style(style.expect("the template is right"))
                         .with_prefix(words);

@@ -31,7 +31,7 @@ pub fn plan(plan: &Plan, options: Options) -> String {
     );
     text.push_str(&destructive(plan));
     for item in &view.items {
-        write_item(&mut text, item, 1, 0, options);
+        write_item(&mut text, item, &Around::default(), options);
         if !item.children.is_empty() {
             text.push('\n');
         }
@@ -74,6 +74,7 @@ fn destructive(plan: &Plan) -> String {
     }
     let heading = "These steps delete data, and need an approval of their own:";
     let mut text = format!("{}\n", heading.red().bold());
+    let mut said = "";
     for step in steps {
         text.push_str(&format!("  {} {}", "!".red().bold(), describe(step)));
         let mut size = Vec::new();
@@ -87,9 +88,10 @@ fn destructive(plan: &Plan) -> String {
             text.push_str(&format!(" ({})", size.join(", ")));
         }
         text.push('\n');
-        if !step.reason.is_empty() {
+        if !step.reason.is_empty() && step.reason != said {
             text.push_str(&format!("      {}\n", step.reason.dimmed()));
         }
+        said = &step.reason;
     }
     text.push('\n');
     text
@@ -123,8 +125,21 @@ fn notes(plan: &Plan) -> String {
     text
 }
 
-/// One item and what is in it. `indent` is in levels, `column` is where siblings' details begin.
-fn write_item(text: &mut String, item: &Item, indent: usize, column: usize, options: Options) {
+/// What an item is written in.
+#[derive(Default)]
+struct Around<'a> {
+    /// In levels.
+    depth: usize,
+    /// Where the details of an item and its siblings begin.
+    column: usize,
+    /// Why the item around it is changed: it is not said again.
+    reason: &'a str,
+}
+
+/// One item and what is in it.
+fn write_item(text: &mut String, item: &Item, around: &Around<'_>, options: Options) {
+    let indent = around.depth + 1;
+    let column = around.column;
     let margin = "  ".repeat(indent);
     let style = style(item.sign);
     let sign = item.sign.symbol().style(style).to_string();
@@ -160,8 +175,11 @@ fn write_item(text: &mut String, item: &Item, indent: usize, column: usize, opti
     text.push_str(line.trim_end());
     text.push('\n');
     let inner = format!("{margin}    ");
-    let telling = !matches!(item.sign, Sign::Create | Sign::Keep) || item.risk != Risk::Safe;
-    if !item.reason.is_empty() && (options.reasons || telling) {
+    // A definition or a diff says itself why.
+    let plain = matches!(item.sign, Sign::Create | Sign::Keep) || item.body.is_some();
+    let telling = !plain || item.risk != Risk::Safe;
+    let said = item.reason.is_empty() || item.reason == around.reason;
+    if !said && (options.reasons || telling) {
         text.push_str(&format!("{inner}{}\n", item.reason.dimmed()));
     }
     if let Some(body) = &item.body {
@@ -175,8 +193,13 @@ fn write_item(text: &mut String, item: &Item, indent: usize, column: usize, opti
         .map(|c| margin_of_children + c.title.chars().count())
         .max()
         .unwrap_or(0);
+    let around = Around {
+        depth: indent,
+        column,
+        reason: &item.reason,
+    };
     for child in &item.children {
-        write_item(text, child, indent + 1, column, options);
+        write_item(text, child, &around, options);
     }
 }
 
