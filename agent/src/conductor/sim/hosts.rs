@@ -27,6 +27,11 @@ impl Hosts {
         up.get(host).copied().unwrap_or(false)
     }
 
+    pub fn all(&self) -> Vec<HostName> {
+        let up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
+        up.keys().cloned().collect()
+    }
+
     fn set(&self, host: &HostName, is_up: bool) {
         let mut up = self.up.lock().unwrap_or_else(PoisonError::into_inner);
         up.insert(host.clone(), is_up);

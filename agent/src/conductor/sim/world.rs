@@ -164,7 +164,15 @@ impl World for SimWorld {
         u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
     }
 
-    async fn failpoint(&self, _name: &str) {
+    async fn failpoint(&self, name: &str) {
+        let between = name == "conductor.reparent-read-only";
+        if between && self.chance.trouble_now() > 0 && self.chance.happens(300) {
+            // The worst moment for the old primary's agent to forget that it holds writes.
+            for host in self.hosts.all() {
+                self.servers.agent_restarts(&host);
+            }
+            tokio::time::sleep(self.chance.millis(0, 3_000)).await;
+        }
         // Another moment at which a process may die or stand still.
         let nothing = self
             .process
