@@ -139,7 +139,7 @@ pub fn store_error(error: &StoreError) -> CliError {
         StoreError::Unreachable { .. } => CliError::from_error("store-unreachable", error)
             .help("check that it runs, and the address in `--state` or `VTPLAN_STATE`"),
         StoreError::ReadOnly { .. } => CliError::from_error("store-read-only", error)
-            .help("make the file and its folder writable for you, or name another store with `--state URL`"),
+            .help("another store is named with `--state URL` or `VTPLAN_STATE`"),
         StoreError::NewerFormat { .. } => CliError::from_error("store-newer", error),
         StoreError::BadUrl { .. } => CliError::from_error("bad-state-url", error),
         StoreError::Record { .. } => CliError::from_error("bad-record", error),

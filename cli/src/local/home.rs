@@ -60,6 +60,7 @@ impl Home {
             std::fs::create_dir_all(&dir).map_err(|e| {
                 CliError::new("io", format!("cannot make the folder `{}`", dir.display()))
                     .because(&e)
+                    .help("run it as the user whose folder it is, or in another folder")
             })?;
         }
         Ok(())
