@@ -6,13 +6,18 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use thiserror::Error;
+use tonic::service::Interceptor;
+use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use vtplan_planner::live::{Canonical, ObservedTablet};
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{HostName, HostRecord, TabletAlias};
+use vtplan_state::store::StoreError;
 
 use crate::proto::v1;
 use crate::proto::v1::agent_client::AgentClient as Stub;
+use crate::service::TOKEN_HEADER;
 
 /// Why an agent could not be asked, or what it answered instead.
 #[derive(Debug, Clone, PartialEq, Eq, Error)]
@@ -89,15 +94,33 @@ impl Default for Timeouts {
 #[derive(Debug, Clone, Default)]
 pub struct AgentClients {
     timeouts: Timeouts,
+    token: Arc<str>,
     channels: Arc<Mutex<HashMap<String, Channel>>>,
 }
 
 impl AgentClients {
-    pub fn new(timeouts: Timeouts) -> Self {
+    /// Clients that show `token`, the cluster's [`Credentials::agent_token`].
+    ///
+    /// [`Credentials::agent_token`]: vtplan_state::model::Credentials::agent_token
+    pub fn new(timeouts: Timeouts, token: impl Into<Arc<str>>) -> Self {
         Self {
             timeouts,
+            token: token.into(),
             channels: Arc::default(),
         }
+    }
+
+    /// Clients for the agents of a cluster. Where no agent ever was there is no token, and nobody
+    /// to show it to.
+    ///
+    /// # Errors
+    /// When the store cannot be read.
+    pub async fn of_cluster(cluster: &Cluster, timeouts: Timeouts) -> Result<Self, StoreError> {
+        let credentials = cluster.credentials().await?;
+        Ok(Self::new(
+            timeouts,
+            credentials.map(|c| c.agent_token).unwrap_or_default(),
+        ))
     }
 
     /// A client for a host's agent. Connects with the first call.
@@ -107,6 +130,24 @@ impl AgentClients {
             url: host.agent_url.clone(),
             clients: self.clone(),
         }
+    }
+}
+
+/// Puts the cluster's token into every call.
+#[derive(Clone)]
+pub struct ShowToken(pub Arc<str>);
+
+/// A connection on which every call shows the token.
+pub type Authorized = InterceptedService<Channel, ShowToken>;
+
+impl Interceptor for ShowToken {
+    fn call(&mut self, mut request: Request<()>) -> Result<Request<()>, Status> {
+        let token = self
+            .0
+            .parse()
+            .map_err(|_| Status::invalid_argument("the agents' token in the store is damaged"))?;
+        request.metadata_mut().insert(TOKEN_HEADER, token);
+        Ok(request)
     }
 }
 
@@ -283,13 +324,13 @@ impl AgentClient {
     async fn call<T, F>(
         &self,
         limit: Duration,
-        ask: impl FnOnce(Stub<Channel>) -> F,
+        ask: impl FnOnce(Stub<Authorized>) -> F,
     ) -> Result<T, CallError>
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
         let channel = self.channel().await.map_err(|kind| self.error(kind))?;
-        let stub = Stub::new(channel)
+        let stub = Stub::with_interceptor(channel, ShowToken(self.clients.token.clone()))
             .max_decoding_message_size(MAX_ANSWER)
             .max_encoding_message_size(MAX_ANSWER);
         let kind = match tokio::time::timeout(limit, ask(stub)).await {
@@ -450,12 +491,15 @@ mod tests {
         // Accepts connections and says nothing.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let url = format!("http://{}", listener.local_addr().unwrap());
-        let clients = AgentClients::new(Timeouts {
-            connect: Duration::from_millis(200),
-            observe: Duration::from_millis(200),
-            canonicalize: Duration::from_millis(200),
-            execute: Duration::from_millis(200),
-        });
+        let clients = AgentClients::new(
+            Timeouts {
+                connect: Duration::from_millis(200),
+                observe: Duration::from_millis(200),
+                canonicalize: Duration::from_millis(200),
+                execute: Duration::from_millis(200),
+            },
+            "",
+        );
         let error = clients.of(&host(&url)).describe().await.unwrap_err();
         assert!(matches!(error.kind, CallErrorKind::Timeout(_)), "{error}");
         drop(listener);

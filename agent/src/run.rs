@@ -79,6 +79,7 @@ impl Agent {
 
         let (cluster, identity) = register::join(store, &config.cluster).await?;
         let credentials = cluster.ensure_credentials().await?;
+        let token = credentials.agent_token.clone();
         let tablets_dir = data_dir.join("tablets");
         let record = HostRecord {
             name: config.name.clone(),
@@ -124,6 +125,7 @@ impl Agent {
         let mut tasks = JoinSet::new();
         let service = AgentService {
             cluster: config.cluster.clone(),
+            token: token.clone(),
             host: record.clone(),
             tablets: tablets.clone(),
             health_changes: host.health_changes.subscribe(),
@@ -136,7 +138,7 @@ impl Agent {
         tasks.spawn(conductor::run(
             host.cluster.clone(),
             host.name.clone(),
-            AgentClients::new(Timeouts::default()),
+            AgentClients::new(Timeouts::default(), token),
             stopping.subscribe(),
         ));
         Ok(Self {

@@ -385,3 +385,40 @@ async fn a_second_agent_on_one_data_folder_is_refused() {
     assert_eq!(keyspace().as_str(), KS);
     lab.end().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_caller_without_the_clusters_token_is_refused() {
+    use vtplan_agent::client::ShowToken;
+    use vtplan_agent::proto::v1::agent_client::AgentClient;
+    use vtplan_agent::proto::v1::{ExecuteSqlRequest, ObserveRequest};
+
+    let (flavor, mysqld) = flavors().swap_remove(0);
+    let mut lab = Lab::new(flavor, mysqld).await;
+    lab.start().await;
+    let channel = lab.channel().await;
+    let refused = |status: tonic::Status| {
+        assert_eq!(status.code(), tonic::Code::Unauthenticated, "{status}");
+        assert!(status.message().contains("token"), "{status}");
+    };
+    let mut without = AgentClient::new(channel.clone());
+    refused(
+        without
+            .observe(ObserveRequest::default())
+            .await
+            .unwrap_err(),
+    );
+    let guess = ShowToken("guess".into());
+    let mut wrong = AgentClient::with_interceptor(channel, guess);
+    refused(
+        wrong
+            .execute_sql(ExecuteSqlRequest::default())
+            .await
+            .unwrap_err(),
+    );
+    lab.client()
+        .await
+        .observe(ObserveRequest::default())
+        .await
+        .unwrap();
+    lab.end().await;
+}

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vtplan_agent::client::{AgentClients, Timeouts};
 use vtplan_state::cluster::{Cluster, list_clusters};
 use vtplan_state::model::RECORD_FORMAT;
 use vtplan_state::store::{OpenMode, Store, StoreError, open};
@@ -126,6 +127,13 @@ fn no_cluster(url: &str, name: &str, names: &[String]) -> CliError {
 pub fn ticked(names: &[String]) -> String {
     let names: Vec<String> = names.iter().map(|n| format!("`{n}`")).collect();
     names.join(", ")
+}
+
+/// Clients for the agents of a cluster.
+pub async fn agents(cluster: &Cluster) -> Result<AgentClients, CliError> {
+    AgentClients::of_cluster(cluster, Timeouts::default())
+        .await
+        .map_err(|e| store_error(&e))
 }
 
 /// What a store says, with what to do.

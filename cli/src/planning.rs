@@ -3,7 +3,6 @@
 use std::path::PathBuf;
 
 use owo_colors::OwoColorize as _;
-use vtplan_agent::client::AgentClients;
 use vtplan_agent::observe;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::Live;
@@ -65,7 +64,7 @@ pub async fn live(
     let Some(cluster) = cluster else {
         return Ok(Live::default());
     };
-    let gathered = observe::gather(cluster, &AgentClients::default(), desired)
+    let gathered = observe::gather(cluster, &context::agents(cluster).await?, desired)
         .await
         .map_err(|e| match e {
             observe::ObserveError::Store(e) => context::store_error(&e),

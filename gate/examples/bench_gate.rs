@@ -42,6 +42,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 gate_password: password.clone(),
                 repl_user: String::new(),
                 repl_password: String::new(),
+                agent_token: String::new(),
             },
         ))
         .then(Op::put(

@@ -167,6 +167,7 @@ fn generate_credentials() -> Credentials {
         gate_password: password(),
         repl_user: "vt_repl".to_owned(),
         repl_password: password(),
+        agent_token: password(),
     }
 }
 
@@ -181,6 +182,7 @@ mod tests {
             &a.admin_password,
             &a.gate_password,
             &a.repl_password,
+            &a.agent_token,
             &b.admin_password,
         ];
         let distinct: std::collections::BTreeSet<_> = all.iter().collect();

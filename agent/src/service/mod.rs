@@ -32,6 +32,14 @@ const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 /// Messages may hold the definitions of many tables.
 const MAX_MESSAGE: usize = 64 << 20;
 
+/// The metadata in which a caller shows [`vtplan_state::model::Credentials::agent_token`].
+pub const TOKEN_HEADER: &str = "vtplan-token";
+
+/// Compares in a time that does not tell where the first difference is.
+fn same_bytes(a: &[u8], b: &[u8]) -> bool {
+    a.len() == b.len() && a.iter().zip(b).fold(0, |differ, (a, b)| differ | (a ^ b)) == 0
+}
+
 /// Answers calls until `stopping` is true.
 pub async fn serve(
     listener: TcpListener,
@@ -57,6 +65,8 @@ pub async fn serve(
 /// The service's state.
 pub struct AgentService {
     pub cluster: String,
+    /// What callers have to show, from the cluster's credentials.
+    pub token: String,
     pub host: HostRecord,
     pub tablets: Arc<Tablets>,
     /// Changes when a tablet's health has.
@@ -64,6 +74,20 @@ pub struct AgentService {
 }
 
 impl AgentService {
+    /// Refuses a caller that does not know the cluster's token. `Describe` and `StreamHealth`,
+    /// which tell nothing of what servers hold, are open.
+    fn authorize<T>(&self, request: &Request<T>) -> Result<(), Status> {
+        let shown = request.metadata().get(TOKEN_HEADER).map(|v| v.as_bytes());
+        if shown.is_some_and(|shown| same_bytes(shown, self.token.as_bytes())) {
+            return Ok(());
+        }
+        Err(Status::unauthenticated(format!(
+            "host {} refuses a caller without the token of cluster `{}`: callers find it in the \
+             cluster's state store",
+            self.host.name, self.cluster
+        )))
+    }
+
     fn tablet(&self, alias: &str) -> Result<Arc<Tablet>, Status> {
         self.tablets.get(alias).ok_or_else(|| {
             Status::not_found(format!("host {} has no tablet {alias}", self.host.name))
@@ -98,6 +122,7 @@ impl Agent for AgentService {
         &self,
         request: Request<ObserveRequest>,
     ) -> Result<Response<ObserveResponse>, Status> {
+        self.authorize(&request)?;
         let request = request.into_inner();
         let mut tablets = self.tablets.all();
         if !request.aliases.is_empty() {
@@ -129,6 +154,7 @@ impl Agent for AgentService {
         &self,
         request: Request<CanonicalizeRequest>,
     ) -> Result<Response<CanonicalizeResponse>, Status> {
+        self.authorize(&request)?;
         let request = request.into_inner();
         let tablet = self.tablet(&request.alias)?;
         // A task of its own, so that a caller that goes away leaves no scratch database behind.
@@ -156,6 +182,7 @@ impl Agent for AgentService {
         &self,
         request: Request<ExecuteSqlRequest>,
     ) -> Result<Response<ExecuteSqlResponse>, Status> {
+        self.authorize(&request)?;
         let r = request.into_inner();
         let affected_rows = self
             .tablet(&r.alias)?
@@ -169,6 +196,7 @@ impl Agent for AgentService {
         &self,
         request: Request<SetReadOnlyRequest>,
     ) -> Result<Response<SetReadOnlyResponse>, Status> {
+        self.authorize(&request)?;
         let r = request.into_inner();
         let hold = Duration::from_millis(r.hold_ms);
         let position = self
@@ -183,6 +211,7 @@ impl Agent for AgentService {
         &self,
         request: Request<WaitForPositionRequest>,
     ) -> Result<Response<WaitForPositionResponse>, Status> {
+        self.authorize(&request)?;
         let r = request.into_inner();
         let (reached, position) = self
             .tablet(&r.alias)?

@@ -9,6 +9,7 @@ use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, OptsBuilder};
+use vtplan_agent::client::{Authorized, ShowToken};
 use vtplan_agent::proto::v1::agent_client::AgentClient;
 use vtplan_agent::proto::v1::{ObserveRequest, StreamHealthRequest, TabletHealth};
 use vtplan_agent::{Agent, AgentConfig, stop_servers};
@@ -139,9 +140,17 @@ impl Lab {
         self.put(vec![Op::put(key, &record)]).await;
     }
 
-    pub async fn client(&self) -> AgentClient<tonic::transport::Channel> {
+    pub async fn client(&self) -> AgentClient<Authorized> {
+        let credentials = self.cluster.credentials().await.unwrap().unwrap();
+        let token = ShowToken(credentials.agent_token.into());
+        AgentClient::with_interceptor(self.channel().await, token)
+    }
+
+    /// A connection to the agent that shows no token.
+    pub async fn channel(&self) -> tonic::transport::Channel {
         let url = self.agent.as_ref().unwrap().record().agent_url.clone();
-        AgentClient::connect(url).await.unwrap()
+        let endpoint = tonic::transport::Endpoint::from_shared(url).unwrap();
+        endpoint.connect().await.unwrap()
     }
 
     pub async fn observe(&self, tables: bool) -> BTreeMap<String, ObservedTablet> {

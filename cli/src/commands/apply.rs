@@ -4,7 +4,6 @@ use std::path::{Path, PathBuf};
 
 use clap::Args;
 use owo_colors::OwoColorize as _;
-use vtplan_agent::client::AgentClients;
 use vtplan_agent::submit::{self, Approval};
 use vtplan_planner::desired::Desired;
 use vtplan_planner::plan::Plan;
@@ -135,7 +134,7 @@ pub async fn start(
     json: bool,
     global: &Global,
 ) -> Outcome {
-    let agents = AgentClients::default();
+    let agents = context::agents(cluster).await?;
     let handle = submit::submit(cluster, &agents, approval)
         .await
         .map_err(|e| submit_error(e, cluster.name()))?;

@@ -7,7 +7,6 @@ use clap::Args;
 use owo_colors::OwoColorize as _;
 use serde::Serialize;
 use serde_json::Value;
-use vtplan_agent::client::AgentClients;
 use vtplan_agent::{observe, submit};
 use vtplan_planner::spec::diag::closest;
 use vtplan_state::cluster::Cluster;
@@ -72,7 +71,7 @@ pub async fn run(args: ShowArgs, global: &Global) -> Outcome {
     if object == Some("plans") {
         return show_plans(&cluster, json).await;
     }
-    let agents = AgentClients::default();
+    let agents = context::agents(&cluster).await?;
     let gathered = observe::gather(&cluster, &agents, None)
         .await
         .map_err(|observe::ObserveError::Store(e)| context::store_error(&e))?;

@@ -35,10 +35,13 @@ pub struct StatusArgs {
 
 pub async fn run(args: StatusArgs, global: &Global) -> Outcome {
     let cluster = context::cluster(global).await?;
-    let agents = AgentClients::new(Timeouts {
+    let timeouts = Timeouts {
         observe: Duration::from_secs(3),
         ..Timeouts::default()
-    });
+    };
+    let agents = AgentClients::of_cluster(&cluster, timeouts)
+        .await
+        .map_err(|e| context::store_error(&e))?;
     if !args.watch {
         let picture = look(&cluster, &agents).await?;
         print(&picture, args.format);

@@ -8,7 +8,6 @@ use std::time::{Duration, Instant};
 use clap::Args;
 use nix::sys::signal::Signal;
 use owo_colors::OwoColorize as _;
-use vtplan_agent::client::AgentClients;
 use vtplan_agent::config::{DEFAULT_AGENT_PORT, DEFAULT_FIRST_MYSQL_PORT};
 use vtplan_gate::gate::DEFAULT_MYSQL_PORT;
 use vtplan_planner::desired::Desired;
@@ -348,7 +347,7 @@ impl Up<'_> {
     /// Waits until the servers of this host's tablets, which start again after `down`, answer.
     /// Gives the number of those that do not.
     async fn tablets(&self, host: &HostName) -> Result<(usize, usize), CliError> {
-        let agents = AgentClients::default();
+        let agents = context::agents(self.cluster).await?;
         let end = Instant::now() + PATIENCE;
         loop {
             let picture = super::status::look(self.cluster, &agents).await?;

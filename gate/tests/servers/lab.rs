@@ -390,6 +390,7 @@ async fn records(flavor: Flavor, folder: &Path, servers: &BTreeMap<u32, Server>)
                 gate_password: SERVER_PASSWORD.into(),
                 repl_user: "unused".into(),
                 repl_password: "unused".into(),
+                agent_token: String::new(),
             },
         ))
         .then(Op::put(

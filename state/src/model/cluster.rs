@@ -52,6 +52,8 @@ pub struct Credentials {
     /// Account of replicas.
     pub repl_user: String,
     pub repl_password: String,
+    /// What a caller of an agent's gRPC service shows: whoever can read the store may ask agents.
+    pub agent_token: String,
 }
 
 impl std::fmt::Debug for Credentials {
