@@ -181,7 +181,12 @@ fn remove_keyspace<'a>(
     let mut shards = Vec::new();
     for (shard, index) in view.live.records.shards_of(keyspace).zip(1..) {
         let at = |rank, minor| Order::new(Phase::Remove, rank, minor).at(keyspace_index, index);
-        let tablets = remove_tablets(view, draft, deletions, shard, &why, at);
+        let mut after = remove_tablets(view, draft, deletions, shard, &why, at);
+        let primary = shard.primary.as_ref();
+        if primary.is_some_and(|alias| !view.live.records.tablets.contains_key(alias)) {
+            // Its record keeps the lost primary's uid from others; see `uids`.
+            after.extend(deletions.creations.iter().cloned());
+        }
         shards.push(ids::delete_shard(keyspace, &shard.shard));
         draft.step(
             at(rank::DELETE_SHARD, 0),
@@ -192,7 +197,7 @@ fn remove_keyspace<'a>(
             // Its data went with its tablets.
             Risk::Safe,
             why.clone(),
-            tablets,
+            after,
         );
     }
     draft.step(

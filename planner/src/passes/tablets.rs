@@ -243,8 +243,9 @@ fn check_pin(draft: &mut Draft, tablet: &TabletRecord, pin: &Pin) {
 pub(crate) fn steps(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
     for work in shards {
         for (tablet, tablet_type) in &work.kept {
-            note_health(view, draft, work, tablet);
-            if view.health(tablet, work.record) == Health::Starting {
+            let health = view.health(tablet, work.record);
+            note_health(view, draft, tablet, health);
+            if health == Health::Starting {
                 let action = Action::CreateTablet {
                     alias: tablet.alias.clone(),
                     keyspace: work.keyspace.clone(),
@@ -317,9 +318,9 @@ fn change(draft: &mut Draft, work: &ShardWork, tablet: &TabletRecord, to: Tablet
     );
 }
 
-fn note_health(view: &View, draft: &mut Draft, work: &ShardWork, tablet: &TabletRecord) {
+fn note_health(view: &View, draft: &mut Draft, tablet: &TabletRecord, health: Health) {
     let host = &tablet.host;
-    match view.health(tablet, work.record) {
+    match health {
         Health::Unseen => draft.note(
             tablet.alias.to_string(),
             if view.host_of(tablet).is_none() {

@@ -18,7 +18,11 @@ const BLOCK: u32 = 100;
 
 /// Sets [`super::tablets::NewTablet::uid`] of every new tablet, and orders each shard's by it.
 pub(crate) fn choose(view: &View, draft: &mut Draft, shards: &mut [ShardWork]) {
-    let mut used: BTreeSet<u32> = view.live.records.tablets.keys().map(|a| a.uid).collect();
+    let records = &view.live.records;
+    // A primary whose own record is lost keeps its name: nobody else may become it.
+    let primaries = records.shards.values().filter_map(|s| s.primary.as_ref());
+    let named = records.tablets.keys().chain(primaries);
+    let mut used: BTreeSet<u32> = named.map(|alias| alias.uid).collect();
     claim_pinned(view, draft, shards, &mut used);
 
     let mut blocks: BTreeSet<u32> = used.iter().map(|uid| uid / BLOCK).collect();

@@ -200,6 +200,12 @@ impl<'a> View<'a> {
                 Tables::Unknown
             };
         };
+        let tablet = self.live.records.tablets.get(primary);
+        let its_own =
+            tablet.is_some_and(|t| t.keyspace == record.keyspace && t.shard == record.shard);
+        if !its_own {
+            return Tables::Unknown;
+        }
         if let Some(tables) = self.observed(primary).and_then(|o| o.tables.as_ref()) {
             return Tables::Known(tables);
         }
