@@ -1,4 +1,5 @@
-//! What holds of every plan, over generated cases.
+//! What holds of every plan, over generated cases: the same ones in every run, others with
+//! `VTPLAN_TEST_SEED=N`.
 
 mod common;
 
@@ -6,7 +7,7 @@ use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 
 use proptest::prelude::*;
-use proptest::test_runner::{Config, TestCaseError, TestRunner};
+use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use vtplan_planner::desired::{Desired, OnRemove};
 use vtplan_planner::live::Live;
 use vtplan_planner::plan::{Action, Risk, Step};
@@ -20,14 +21,21 @@ type Checked = Result<(), TestCaseError>;
 /// Runs a property on cases that have a plan until `wanted` of them had steps.
 fn on_plans(wanted: u32, check: impl Fn(&Case, &Desired, &Live, &[Step]) -> Checked) {
     let with_steps = Cell::new(0u32);
-    let mut rounds = 0;
+    let seed = std::env::var("VTPLAN_TEST_SEED").unwrap_or_default();
+    let seed: u64 = seed.parse().unwrap_or_default();
+    let mut rounds: u64 = 0;
     while with_steps.get() < wanted {
-        let mut runner = TestRunner::new(Config {
+        let config = Config {
             cases: wanted.min(2_000),
             failure_persistence: None,
             max_shrink_iters: 20_000,
             ..Config::default()
-        });
+        };
+        let mut bytes = [0; 32];
+        bytes[..8].copy_from_slice(&seed.to_le_bytes());
+        bytes[8..16].copy_from_slice(&rounds.to_le_bytes());
+        let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+        let mut runner = TestRunner::new_with_rng(config, rng);
         let result = runner.run(&case(), |case| {
             let (desired, live) = (desired(&case.desired, &case.hosts), live(&case));
             let Ok((steps, _)) = make_steps(&desired, &live) else {
@@ -42,7 +50,7 @@ fn on_plans(wanted: u32, check: impl Fn(&Case, &Desired, &Live, &[Step]) -> Chec
             Ok(())
         });
         if let Err(error) = result {
-            panic!("{error}");
+            panic!("VTPLAN_TEST_SEED={seed}: {error}");
         }
         rounds += 1;
         assert!(rounds < 100, "the generated cases hardly ever have a plan");
