@@ -65,8 +65,8 @@ fn refuse_lost_primary(view: &View, draft: &mut Draft, record: Option<&ShardReco
         "primary-lost",
         format!("{}/{}", record.keyspace, record.shard),
         format!("its primary is {primary}, and there is no record of that tablet any more"),
-        "if its server still runs, `vtplan import` makes the record again; else nothing is planned \
-         for this shard, for a new primary without its data would take its place",
+        "put the record back (this version has no command for that); nothing is planned for this \
+         shard, for a new primary without its data would take its place",
     );
 }
 

@@ -274,8 +274,8 @@ fn sqlite_error(url: &str, error: &rusqlite::Error) -> StoreError {
         Some(ErrorCode::DatabaseCorrupt) => StoreError::Failed {
             url,
             why: format!(
-                "the file is damaged ({why}): put a copy of it in place, or move it away and \
-                 rebuild the records from the running servers with `vtplan import`"
+                "the file is damaged ({why}): put a copy of it in place; the servers and their \
+                 data are not touched by this"
             ),
         },
         Some(ErrorCode::DiskFull) => StoreError::Failed {
