@@ -9,8 +9,14 @@ use mysql_async::{Conn, OptsBuilder};
 /// A field of `/proc/PID/status`, in KiB.
 fn status_kib(pid: &str, field: &str) -> u64 {
     let text = fs::read_to_string(format!("/proc/{pid}/status")).expect("the gate runs");
-    let line = text.lines().find(|line| line.starts_with(field)).expect("the field");
-    line.split_whitespace().nth(1).and_then(|n| n.parse().ok()).expect("a number")
+    let line = text
+        .lines()
+        .find(|line| line.starts_with(field))
+        .expect("the field");
+    line.split_whitespace()
+        .nth(1)
+        .and_then(|n| n.parse().ok())
+        .expect("a number")
 }
 
 #[tokio::main]
