@@ -47,6 +47,8 @@ pub struct Lab {
     pub gates: BTreeMap<String, Gate>,
     /// Set for every process of the lab.
     pub env: BTreeMap<String, String>,
+    /// Further arguments of agents that are started from now on.
+    pub agent_args: Vec<String>,
 }
 
 pub struct Gate {
@@ -87,6 +89,7 @@ impl Lab {
             agents: BTreeMap::new(),
             gates: BTreeMap::new(),
             env: BTreeMap::from([("VTPLAN_APP_PASSWORD".into(), "app-secret".into())]),
+            agent_args: Vec::new(),
         }
     }
 
@@ -177,6 +180,7 @@ impl Lab {
             ])
             .arg("--data-dir")
             .arg(&data)
+            .args(&self.agent_args)
             .envs(more.iter().copied());
         if let Some(mysqld) = self.server.mysqld() {
             command.arg("--mysqld").arg(mysqld);
@@ -197,6 +201,14 @@ impl Lab {
             std::thread::sleep(Duration::from_millis(30));
         }
         self.agents.insert(name.to_owned(), agent);
+    }
+
+    /// The first port that an agent gives to its tablets; it is told when the agent starts.
+    pub fn first_tablet_port(&self, name: &str) -> u16 {
+        let ports = fs::read_to_string(self.agent_data(name).join("lab-ports"));
+        let ports = ports.expect("the agent was started");
+        let (_, mysql) = ports.split_once(' ').expect("two ports");
+        mysql.parse().expect("a port")
     }
 
     pub fn agent_data(&self, name: &str) -> PathBuf {

@@ -6,8 +6,10 @@ pub mod lab;
 pub mod ports;
 pub mod process;
 pub mod servers;
+pub mod tmpfs;
 
 pub use etcd::Etcd;
 pub use lab::{Lab, Output};
 pub use process::Proc;
 pub use servers::{Server, skip};
+pub use tmpfs::Tmpfs;

@@ -107,8 +107,15 @@ impl Templates {
     }
 
     fn not_initialised(&self, command: &Path, status: &str, log: &str) -> AgentError {
-        let full = crate::disk::space(&self.dir).is_ok_and(|s| s.free_bytes < 256 << 20);
-        if full && log.to_lowercase().contains("no space") || log.contains("OS errno 28") {
+        // As the C library, MariaDB's InnoDB and MySQL's say it.
+        const FULL: [&str; 4] = [
+            "no space left",
+            "out of disk space",
+            "failed with error 28",
+            "os errno 28",
+        ];
+        let words = log.to_lowercase();
+        if FULL.iter().any(|full| words.contains(full)) {
             return AgentError::io(
                 &self.dir,
                 "a data folder cannot be prepared",

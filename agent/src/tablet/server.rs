@@ -58,13 +58,22 @@ impl Tablet {
         server: &mut Server,
     ) -> Result<Option<ServerState>, AgentError> {
         if !self.dir.exists() {
+            if server.not_before.is_some_and(|at| Instant::now() < at) {
+                return Err(self.died(server));
+            }
             self.set_status(
                 ServerState::Creating {
                     message: "its folder is being made".to_owned(),
                 },
                 String::new(),
             );
-            self.make_folder().await?;
+            if let Err(error) = self.make_folder().await {
+                self.pause(server);
+                server.last_death = error.to_string();
+                return Err(error);
+            }
+            server.deaths = 0;
+            server.not_before = None;
         }
         if let Some(process) = &mut server.process
             && let Err(how) = process.check()

@@ -77,7 +77,7 @@ pub fn add_file(spec: &mut Spec, root: &Node, problems: &mut Problems) {
                     };
                     match spec.gates.iter().find(|g| g.cell == cell) {
                         Some(first) => {
-                            let what = format!("the gates of cell `{}`", *cell);
+                            let what = format!("the gate configuration of cell `{}`", *cell);
                             double(problems, &what, cell.span, first.cell.span);
                         }
                         None => spec.gates.push(Gates {

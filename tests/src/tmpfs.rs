@@ -1,0 +1,45 @@
+//! A small file system in memory, to fill up or to make read-only. Needs root.
+
+use std::path::Path;
+use std::process::{Command, Stdio};
+
+use tempfile::TempDir;
+
+/// Mounted until it is dropped: after the processes that write to it.
+pub struct Tmpfs {
+    dir: TempDir,
+}
+
+impl Tmpfs {
+    /// `None` where one may not be mounted. `options` as for `mount -o`.
+    pub fn mount(options: &str) -> Option<Tmpfs> {
+        let dir = TempDir::with_prefix("vtplan-tmpfs-").expect("a temporary folder");
+        let mut mount = Command::new("mount");
+        mount.args(["-t", "tmpfs", "-o", options, "tmpfs"]);
+        run(mount.arg(dir.path())).then_some(Tmpfs { dir })
+    }
+
+    pub fn path(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Changes the options of what is mounted.
+    pub fn remount(&self, options: &str) {
+        let options = format!("remount,{options}");
+        let mut mount = Command::new("mount");
+        mount.args(["-o", &options]).arg(self.path());
+        assert!(run(&mut mount), "{options} of {}", self.path().display());
+    }
+}
+
+impl Drop for Tmpfs {
+    fn drop(&mut self) {
+        // Lazily: a process that was just killed may hold a file for another moment.
+        run(Command::new("umount").arg("-l").arg(self.dir.path()));
+    }
+}
+
+fn run(command: &mut Command) -> bool {
+    let quiet = command.stdout(Stdio::null()).stderr(Stdio::null());
+    quiet.status().is_ok_and(|status| status.success())
+}
