@@ -5,7 +5,7 @@ mod common;
 
 use std::time::Duration;
 
-use common::{Lab, alias, down_message, flavors, free_port, keyspace, running};
+use common::{Lab, alias, down_message, flavors, free_port, keyspace, mariadb, running};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vtplan_agent::proto::v1::{
@@ -306,7 +306,7 @@ async fn a_server_that_does_not_come_up_says_why() {
 /// Whatever else lies in the tablets' folder stays.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_folder_that_is_not_provably_dropped_stays() {
-    let (flavor, mysqld) = flavors().swap_remove(0);
+    let (flavor, mysqld) = mariadb();
     let mut lab = Lab::new(flavor, mysqld).await;
     lab.start().await;
     lab.put_tablet(&lab.tablet(100, TabletType::Replica)).await;
@@ -351,7 +351,7 @@ async fn a_folder_that_is_not_provably_dropped_stays() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_second_agent_on_one_data_folder_is_refused() {
-    let (flavor, mysqld) = flavors().swap_remove(0);
+    let (flavor, mysqld) = mariadb();
     let mut lab = Lab::new(flavor, mysqld).await;
     lab.start().await;
     let error = vtplan_agent::Agent::start(lab.config.clone(), lab.store.clone())
@@ -392,7 +392,7 @@ async fn a_caller_without_the_clusters_token_is_refused() {
     use vtplan_agent::proto::v1::agent_client::AgentClient;
     use vtplan_agent::proto::v1::{ExecuteSqlRequest, ObserveRequest};
 
-    let (flavor, mysqld) = flavors().swap_remove(0);
+    let (flavor, mysqld) = mariadb();
     let mut lab = Lab::new(flavor, mysqld).await;
     lab.start().await;
     let channel = lab.channel().await;

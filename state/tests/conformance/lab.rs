@@ -38,7 +38,7 @@ impl Lab {
             .stderr(Stdio::null())
             .status();
         if found.is_err() {
-            eprintln!("SKIPPED: there is no `etcd` on PATH; install etcd-server to run this test");
+            note_skipped("there is no etcd on PATH");
             return None;
         }
         let folder = tempfile::tempdir().unwrap();
@@ -167,5 +167,20 @@ fn free_port() -> u16 {
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
+    }
+}
+
+/// Notes what the running test cannot do here, for the last lines of `make test`.
+fn note_skipped(why: &str) {
+    use std::io::Write as _;
+    let thread = std::thread::current();
+    let test = thread.name().unwrap_or("a test");
+    eprintln!("skipped {test}: {why}");
+    if let Some(path) = std::env::var_os("VTPLAN_TEST_SKIPPED") {
+        let file = std::fs::File::options()
+            .create(true)
+            .append(true)
+            .open(path);
+        let _ = file.and_then(|mut file| writeln!(file, "{test}: {why}"));
     }
 }
