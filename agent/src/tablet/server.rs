@@ -20,6 +20,8 @@ const STABLE: Duration = Duration::from_secs(60);
 /// Pause before a server that died is started again: doubled each time, up to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(30);
+/// The same where nothing was started: what is in the way may go at any moment, and a look is cheap.
+const LONGEST_WAIT: Duration = Duration::from_secs(3);
 /// How long a server may take to shut down when its tablet is removed: its data goes anyhow.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(30);
 /// What scratch databases' names start with; see [`super::canonical`].
@@ -68,7 +70,7 @@ impl Tablet {
                 String::new(),
             );
             if let Err(error) = self.make_folder().await {
-                self.pause(server);
+                self.pause(server, LONGEST_WAIT);
                 server.last_death = error.to_string();
                 return Err(error);
             }
@@ -197,7 +199,7 @@ impl Tablet {
         let process = match started {
             Ok(process) => process,
             Err(error) => {
-                self.pause(server);
+                self.pause(server, LONGEST_WAIT);
                 server.last_death = error.to_string();
                 return Err(error);
             }
@@ -225,13 +227,13 @@ impl Tablet {
             // The first time it is started again at once.
             server.deaths = 1;
         } else {
-            self.pause(server);
+            self.pause(server, LONGEST_PAUSE);
         }
     }
 
-    fn pause(&self, server: &mut Server) {
+    fn pause(&self, server: &mut Server, longest: Duration) {
         let doubled = FIRST_PAUSE * 2u32.saturating_pow(server.deaths.min(8));
-        server.not_before = Some(Instant::now() + doubled.min(LONGEST_PAUSE));
+        server.not_before = Some(Instant::now() + doubled.min(longest));
         server.deaths += 1;
     }
 

@@ -387,9 +387,15 @@ async fn carried_out(cluster: &Cluster, id: &str, json: bool, global: &Global) -
                     details.push_str(&format!("  step {}: {}\n", step.step, step.message));
                 }
             }
-            let error = CliError::new("plan-failed", format!("plan {id} of cluster {name} failed"))
-                .cause(message)
-                .help("what is done stays done: mend the cause and apply again, which goes on from here");
+            let says_what_to_do = message.contains("run `vtplan apply` again");
+            let mut error =
+                CliError::new("plan-failed", format!("plan {id} of cluster {name} failed"))
+                    .cause(message);
+            if !says_what_to_do {
+                error = error.help(
+                    "what is done stays done: mend the cause and apply again, which goes on from here",
+                );
+            }
             Err(if details.is_empty() {
                 error
             } else {
