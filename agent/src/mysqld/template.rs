@@ -22,22 +22,21 @@ const SHOWN_LINES: usize = 20;
 pub struct Templates {
     dir: PathBuf,
     as_root: bool,
-    /// Held while one is made: the other tablets wait for it.
-    making: Mutex<()>,
 }
+
+/// Held while one is made: the other tablets wait for it. One for the whole process, because the
+/// name under which a template is made is the process's: two agents of one process that share a
+/// folder would otherwise remove from under each other what they make.
+static MAKING: Mutex<()> = Mutex::const_new(());
 
 impl Templates {
     pub fn new(dir: PathBuf, as_root: bool) -> Self {
-        Self {
-            dir,
-            as_root,
-            making: Mutex::new(()),
-        }
+        Self { dir, as_root }
     }
 
     /// The data folder to copy for a server of this program.
     pub async fn get(&self, program: &Program, flavor: &dyn Flavor) -> Result<PathBuf, AgentError> {
-        let _making = self.making.lock().await;
+        let _making = MAKING.lock().await;
         let name = program.version.to_string().replace(' ', "-").to_lowercase();
         let template = self.dir.join(&name);
         if template.is_dir() {

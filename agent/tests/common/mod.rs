@@ -48,6 +48,8 @@ pub struct Lab {
     pub config: AgentConfig,
     pub flavor: FlavorKind,
     pub agent: Option<Agent>,
+    /// Kept, because a test may empty the store.
+    token: tokio::sync::OnceCell<String>,
 }
 
 impl Lab {
@@ -75,6 +77,7 @@ impl Lab {
             config,
             flavor,
             agent: None,
+            token: tokio::sync::OnceCell::new(),
         }
     }
 
@@ -146,8 +149,11 @@ impl Lab {
     }
 
     pub async fn client(&self) -> AgentClient<Authorized> {
-        let credentials = self.cluster.credentials().await.unwrap().unwrap();
-        let token = ShowToken(credentials.agent_token.into());
+        let token = self.token.get_or_init(|| async {
+            let credentials = self.cluster.credentials().await.unwrap();
+            credentials.unwrap().agent_token
+        });
+        let token = ShowToken(token.await.as_str().into());
         AgentClient::with_interceptor(self.channel().await, token)
     }
 
