@@ -17,7 +17,7 @@ test: setup ## Install what is missing and run all tests, on real servers
 	tests/scripts/run-tests
 
 bench: ## Measure the planner and the gate, beside direct MySQL and HAProxy (a few minutes)
-	tests/scripts/setup sysbench=sysbench haproxy=haproxy
+	tests/scripts/setup sysbench=sysbench haproxy=haproxy python3=python3
 	cargo build --release --locked -p vtplan
 	cargo build --release --locked -p vtplan-planner --example bench_planner
 	tests/scripts/bench
