@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/target/tools/bin:/usr/sbin:/usr/local/sbin:$(PATH)
 
-.PHONY: help demo test bench build lint clean setup
+.PHONY: help demo test bench build lint audit clean setup
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,10 +25,13 @@ bench: ## Measure the planner and the gate, beside direct MySQL and HAProxy (a f
 build: setup ## Build target/release/vtplan
 	cargo build --release --locked -p vtplan
 
-lint: ## Formatting, clippy and, where it is installed, cargo deny
+lint: ## Formatting, clippy and, where it is installed, cargo deny (licences, sources, bans)
 	cargo fmt --all --check
 	cargo clippy --locked --workspace --all-targets -- -D warnings
-	@if command -v cargo-deny >/dev/null; then cargo deny check; else echo "cargo-deny is not installed: dependencies were not checked"; fi
+	@tests/scripts/deny bans licenses sources
+
+audit: ## Known vulnerabilities of the dependencies, by cargo deny (fetches the advisory database)
+	@tests/scripts/deny advisories
 
 clean: ## Remove what was built (a running cluster is left alone: see `vtplan down`)
 	cargo clean
