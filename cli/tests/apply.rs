@@ -42,6 +42,7 @@ async fn with_running_plan() -> (Place, Cluster, PlanRecord) {
         approved_by: "ada@desk".to_owned(),
         approved_at: 1_795_272_633_000,
         destructive_approved: false,
+        operation: None,
         status: PlanStatus::Running,
     };
     let active = ActivePlan {

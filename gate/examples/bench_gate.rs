@@ -92,6 +92,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 primary: Some(alias),
                 term: 1,
                 serving: true,
+                serving_reads: Default::default(),
                 fenced: false,
             },
         ))

@@ -227,6 +227,7 @@ impl Gate {
             version: config.version.clone(),
             started_at: unix_millis(),
             serving_revision: 0,
+            drained: Default::default(),
         };
         topology.begin(&cluster, &mut record).await?;
         let shared = Arc::new(Shared {

@@ -123,6 +123,17 @@ pub enum ApprovePoint {
     Complete,
 }
 
+impl ApprovePoint {
+    /// As it is written in a spec.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SwitchReads => "switch_reads",
+            Self::SwitchWrites => "switch_writes",
+            Self::Complete => "complete",
+        }
+    }
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupPolicy {
     pub location: String,

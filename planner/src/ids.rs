@@ -1,8 +1,11 @@
 //! Step ids: what a step does, as text. The same work has the same id in every plan, so an
 //! approval, a progress record and a dependency can all name a step of a plan made later.
 
-use vtplan_state::model::{CellName, KeyspaceName, ShardName, TableName, TabletAlias, TabletType};
+use vtplan_state::model::{
+    CellName, KeyspaceName, ShardName, Side, TableName, TabletAlias, TabletType, WorkflowName,
+};
 
+use crate::desired::ApprovePoint;
 use crate::plan::{Action, StepId};
 
 pub fn create_cell(cell: &CellName) -> StepId {
@@ -75,6 +78,53 @@ pub fn apply_vschema(keyspace: &KeyspaceName) -> StepId {
     format!("apply-vschema:{keyspace}")
 }
 
+pub fn start_workflow(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
+    format!("start-workflow:{keyspace}.{workflow}")
+}
+
+pub fn wait_for_copy(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
+    format!("wait-for-copy:{keyspace}.{workflow}")
+}
+
+pub fn vdiff(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
+    format!("vdiff:{keyspace}.{workflow}")
+}
+
+pub fn wait_for_approval(
+    keyspace: &KeyspaceName,
+    workflow: &WorkflowName,
+    point: ApprovePoint,
+) -> StepId {
+    format!("wait-for-approval:{keyspace}.{workflow}:{}", point.as_str())
+}
+
+/// `switch-traffic:customer.commerce2customer:primary`; back to the source, `reverse-traffic:...`.
+pub fn switch_traffic(
+    keyspace: &KeyspaceName,
+    workflow: &WorkflowName,
+    tablet_types: &[TabletType],
+    to: Side,
+) -> StepId {
+    let verb = match to {
+        Side::Target => "switch-traffic",
+        Side::Source => "reverse-traffic",
+    };
+    let types: Vec<String> = tablet_types.iter().map(ToString::to_string).collect();
+    format!("{verb}:{keyspace}.{workflow}:{}", types.join("+"))
+}
+
+pub fn soak(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
+    format!("soak:{keyspace}.{workflow}")
+}
+
+pub fn complete_workflow(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
+    format!("complete-workflow:{keyspace}.{workflow}")
+}
+
+pub fn cancel_workflow(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
+    format!("cancel-workflow:{keyspace}.{workflow}")
+}
+
 pub fn configure_gates(cell: &CellName) -> StepId {
     format!("configure-gates:{cell}")
 }
@@ -132,6 +182,32 @@ impl Action {
                 ..
             } => init_sequence(keyspace, shard, table),
             Self::ApplyVschema { keyspace, .. } => apply_vschema(keyspace),
+            Self::StartWorkflow {
+                workflow, target, ..
+            } => start_workflow(&target.keyspace, workflow),
+            Self::WaitForCopy { keyspace, workflow } => wait_for_copy(keyspace, workflow),
+            Self::Vdiff { keyspace, workflow } => vdiff(keyspace, workflow),
+            Self::WaitForApproval {
+                keyspace,
+                workflow,
+                point,
+            } => wait_for_approval(keyspace, workflow, *point),
+            Self::SwitchTraffic {
+                keyspace,
+                workflow,
+                tablet_types,
+                to,
+                ..
+            } => switch_traffic(keyspace, workflow, tablet_types, *to),
+            Self::Soak {
+                keyspace, workflow, ..
+            } => soak(keyspace, workflow),
+            Self::CompleteWorkflow {
+                keyspace, workflow, ..
+            } => complete_workflow(keyspace, workflow),
+            Self::CancelWorkflow {
+                keyspace, workflow, ..
+            } => cancel_workflow(keyspace, workflow),
             Self::CreateUser { user, .. } => format!("create-user:{user}"),
             Self::AlterUser { user, .. } => format!("alter-user:{user}"),
             Self::DeleteUser { user } => format!("delete-user:{user}"),

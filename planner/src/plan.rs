@@ -3,9 +3,11 @@
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vtplan_state::model::{
-    CellName, Durability, HostName, KeyspaceName, Revision, ShardName, TableName, TabletAlias,
-    TabletType, UserRecord, VSchemaKeyspace,
+    CellName, Durability, HostName, KeyspaceName, Revision, ShardName, Side, TableName,
+    TabletAlias, TabletType, UserRecord, VSchemaKeyspace, WorkflowKind, WorkflowName, WorkflowSide,
 };
+
+use crate::desired::ApprovePoint;
 
 /// The format of plan documents that this version writes.
 pub const PLAN_FORMAT: u32 = 1;
@@ -170,19 +172,86 @@ pub enum Action {
         shard: ShardName,
         table: TableName,
     },
-    /// Inserts a sequence's row with id 0, if it has none.
+    /// Inserts a sequence's row with id 0, if it has none, and never lets it give a number that is
+    /// not above the highest value of the columns in `above`.
     InitSequence {
         keyspace: KeyspaceName,
         shard: ShardName,
         table: TableName,
         next_id: u64,
         cache: u64,
+        /// Columns that hold numbers already and take theirs from this sequence from now on.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        above: Vec<NumberedColumn>,
     },
     ApplyVschema {
         keyspace: KeyspaceName,
         /// `None`: the keyspace had none.
         before: Option<VSchemaKeyspace>,
         after: VSchemaKeyspace,
+    },
+    /// Writes the workflow's record, and for a MoveTables the routing rules that keep the tables
+    /// at the source; agents then copy. Done when the record is there.
+    StartWorkflow {
+        workflow: WorkflowName,
+        workflow_kind: WorkflowKind,
+        source: WorkflowSide,
+        target: WorkflowSide,
+        tables: Vec<TableName>,
+        throttle_max_lag_seconds: u64,
+    },
+    /// Done when every row was copied ([`vtplan_state::model::WorkflowRecord::copied`]).
+    WaitForCopy {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+    },
+    /// A full comparison that must find no difference.
+    Vdiff {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+    },
+    /// Waits for a person to approve a point of `changes.approve`.
+    WaitForApproval {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+        point: ApprovePoint,
+    },
+    /// Sends what is for these types of tablets to a side: `replica` and `rdonly` together, or
+    /// `primary` alone, which moves the writes. `to: source` is Vitess's ReverseTraffic.
+    SwitchTraffic {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+        tablet_types: Vec<TabletType>,
+        to: Side,
+        /// The time that a switch of writes may take before it is undone, milliseconds.
+        max_write_pause_ms: u64,
+        /// When writes may be switched (`changes.window`).
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        window: Option<String>,
+    },
+    /// Lets time pass between the switch of writes and Complete.
+    Soak {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+        seconds: u64,
+    },
+    /// Ends a workflow whose traffic is switched: reverse streams off, for a MoveTables the source's
+    /// tables dropped, routing rules cleaned, the record deleted.
+    CompleteWorkflow {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+        workflow_kind: WorkflowKind,
+        source: WorkflowSide,
+        tables: Vec<TableName>,
+    },
+    /// Ends a workflow whose traffic is at the source: streams off, for a MoveTables the target's
+    /// tables dropped, routing rules cleaned, the record deleted.
+    CancelWorkflow {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+        workflow_kind: WorkflowKind,
+        target: WorkflowSide,
+        tables: Vec<TableName>,
     },
     CreateUser {
         user: String,
@@ -203,6 +272,36 @@ pub enum Action {
     RemoveGates {
         cell: CellName,
     },
+}
+
+/// A column whose values a sequence must stay above. Its keyspace's serving primaries are asked.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct NumberedColumn {
+    pub keyspace: KeyspaceName,
+    pub table: TableName,
+    pub column: String,
+}
+
+/// What is asked of one workflow by hand (`vtplan workflow switch|reverse|complete|cancel`): the plan
+/// is then [`crate::passes::make_operation_plan`]'s.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct WorkflowOperation {
+    pub keyspace: KeyspaceName,
+    pub workflow: WorkflowName,
+    pub operation: Operation,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Operation {
+    /// Reads, then writes, to the target.
+    Switch,
+    /// Reads alone, to the target.
+    SwitchReads,
+    /// Everything back to the source.
+    Reverse,
+    Complete,
+    Cancel,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

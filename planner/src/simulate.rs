@@ -110,6 +110,7 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
                 primary: None,
                 term: 0,
                 serving: *serving,
+                serving_reads: Default::default(),
                 fenced: false,
             };
             let key = (keyspace.clone(), shard.clone());
@@ -206,6 +207,14 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
         } => {
             records.vschemas.insert(keyspace.clone(), after.clone());
         }
+        Action::StartWorkflow { .. }
+        | Action::WaitForCopy { .. }
+        | Action::Vdiff { .. }
+        | Action::WaitForApproval { .. }
+        | Action::SwitchTraffic { .. }
+        | Action::Soak { .. }
+        | Action::CompleteWorkflow { .. }
+        | Action::CancelWorkflow { .. } => {}
         Action::CreateUser { user, verifier } => {
             if let Some(verifier) = verifier {
                 let entry = records.users.entry(user.clone());

@@ -267,6 +267,7 @@ impl World {
             version: String::new(),
             started_at: 0,
             serving_revision: 0,
+            drained: Default::default(),
         };
         self.live.records.gates.insert(name, record);
         String::new()

@@ -3,7 +3,7 @@
 
 use vtplan_planner::live::{ObservedRole, ObservedTablet, RunningServer, ServerState};
 use vtplan_planner::plan::Action;
-use vtplan_state::model::{KeyspaceName, ShardName, TabletAlias};
+use vtplan_state::model::{KeyspaceName, ShardName, Side, TabletAlias, TabletType, WorkflowRecord};
 
 use crate::observe::Gathered;
 
@@ -58,6 +58,42 @@ pub fn is_done(action: &Action, seen: &Gathered) -> bool {
         Action::ApplyVschema {
             keyspace, after, ..
         } => records.vschemas.get(keyspace) == Some(after),
+        Action::StartWorkflow {
+            workflow, target, ..
+        } => records.workflow(&target.keyspace, workflow).is_some(),
+        Action::WaitForCopy { keyspace, workflow } => records
+            .workflow(keyspace, workflow)
+            .is_some_and(|record| record.copied),
+        Action::Vdiff { keyspace, workflow } => records
+            .workflow(keyspace, workflow)
+            .is_some_and(|record| record.vdiff_passed),
+        Action::WaitForApproval {
+            keyspace,
+            workflow,
+            point,
+        } => records
+            .workflow(keyspace, workflow)
+            .is_some_and(|record| record.approved.contains(point.as_str())),
+        Action::SwitchTraffic {
+            keyspace,
+            workflow,
+            tablet_types,
+            to,
+            ..
+        } => records
+            .workflow(keyspace, workflow)
+            .is_some_and(|record| is_switched(record, tablet_types, *to)),
+        Action::Soak {
+            keyspace, workflow, ..
+        } => records
+            .workflow(keyspace, workflow)
+            .is_some_and(|record| record.soaked),
+        Action::CompleteWorkflow {
+            keyspace, workflow, ..
+        }
+        | Action::CancelWorkflow {
+            keyspace, workflow, ..
+        } => records.workflow(keyspace, workflow).is_none(),
         Action::CreateUser { user, .. } => records.users.contains_key(user),
         Action::AlterUser { user, verifier } => records.users.get(user) == Some(verifier),
         Action::DeleteUser { user } => !records.users.contains_key(user),
@@ -71,6 +107,14 @@ pub fn is_done(action: &Action, seen: &Gathered) -> bool {
         }
         Action::RemoveGates { cell } => !records.gate_configs.contains_key(cell),
     }
+}
+
+/// Whether what is for these types of tablets goes to a side, and nothing of the switch is left.
+fn is_switched(record: &WorkflowRecord, tablet_types: &[TabletType], to: Side) -> bool {
+    tablet_types.iter().all(|tablet_type| match tablet_type {
+        TabletType::Primary => record.writes == to && record.switch.is_none(),
+        other => record.reads_switched.contains(other) == (to == Side::Target),
+    })
 }
 
 fn observed<'a>(seen: &'a Gathered, alias: &TabletAlias) -> Option<&'a ObservedTablet> {

@@ -107,6 +107,7 @@ impl Journal<'_> {
                 PlanStatus::Running => "running".into(),
                 PlanStatus::Done { .. } => "done".into(),
                 PlanStatus::Failed { message, .. } => format!("failed: {message}"),
+                PlanStatus::Waiting { message, .. } => format!("waiting: {message}"),
                 PlanStatus::Stopped { .. } => "stopped".into(),
             },
         };

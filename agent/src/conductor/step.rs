@@ -72,6 +72,14 @@ pub fn kind(action: &Action) -> &'static str {
         Action::DropTable { .. } => "drop-table",
         Action::InitSequence { .. } => "init-sequence",
         Action::ApplyVschema { .. } => "apply-vschema",
+        Action::StartWorkflow { .. } => "start-workflow",
+        Action::WaitForCopy { .. } => "wait-for-copy",
+        Action::Vdiff { .. } => "vdiff",
+        Action::WaitForApproval { .. } => "wait-for-approval",
+        Action::SwitchTraffic { .. } => "switch-traffic",
+        Action::Soak { .. } => "soak",
+        Action::CompleteWorkflow { .. } => "complete-workflow",
+        Action::CancelWorkflow { .. } => "cancel-workflow",
         Action::CreateUser { .. } => "create-user",
         Action::AlterUser { .. } => "alter-user",
         Action::DeleteUser { .. } => "delete-user",
@@ -150,6 +158,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(),
                 primary: None,
                 term: 0,
                 serving: *serving,
+                serving_reads: Default::default(),
                 fenced: false,
             };
             let in_keyspace = Compare::Exists(keys.keyspace(keyspace));
@@ -225,6 +234,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(),
             table,
             next_id,
             cache,
+            ..
         } => {
             let table = quoted(table.as_str());
             // A row that is there stays as it is: it may have given out ids.
@@ -255,6 +265,16 @@ async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(),
             let key = keys.vschema(keyspace);
             Ok(to.change(key, &[in_keyspace], change).await?)
         }
+        Action::StartWorkflow { .. }
+        | Action::WaitForCopy { .. }
+        | Action::Vdiff { .. }
+        | Action::WaitForApproval { .. }
+        | Action::SwitchTraffic { .. }
+        | Action::Soak { .. }
+        | Action::CompleteWorkflow { .. }
+        | Action::CancelWorkflow { .. } => Err(Outcome::Impossible(
+            "this step cannot be carried out yet".to_owned(),
+        )),
         Action::CreateUser {
             user,
             verifier: None,
@@ -454,6 +474,7 @@ mod tests {
                 table: "seq".parse().unwrap(),
                 next_id: 1,
                 cache: 100,
+                above: Vec::new(),
             },
         ];
         for action in actions {

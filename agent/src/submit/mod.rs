@@ -263,6 +263,7 @@ pub(crate) async fn activate(
         approved_at: now,
         destructive_approved: approval.destructive,
         destroy: approval.destroy,
+        operation: None,
         status: PlanStatus::Running,
     };
     let record = stored::write_chunks(cluster, record).await?;

@@ -142,6 +142,7 @@ impl Lab {
             primary: primary.map(alias),
             term,
             serving: true,
+            serving_reads: Default::default(),
             fenced: false,
         };
         let key = (self.cluster.keys()).shard(&keyspace(), &ShardName::unsharded());

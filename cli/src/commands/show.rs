@@ -237,6 +237,7 @@ fn status_words(status: &PlanStatus) -> (&'static str, Option<&str>) {
     match status {
         PlanStatus::Running => ("is being carried out", None),
         PlanStatus::Done { .. } => ("done", None),
+        PlanStatus::Waiting { message, .. } => ("waiting", Some(message)),
         PlanStatus::Stopped { .. } => ("stopped", None),
         PlanStatus::Failed { message, .. } => ("failed", Some(message)),
     }

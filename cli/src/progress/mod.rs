@@ -205,15 +205,17 @@ impl Seen {
                 done: self.count(StepState::Done),
                 steps: self.total,
             }),
-            PlanStatus::Failed { message, .. } => Some(Ending::Failed {
-                message,
-                steps: self
-                    .steps
-                    .values()
-                    .filter(|s| s.state == StepState::Failed)
-                    .cloned()
-                    .collect(),
-            }),
+            PlanStatus::Waiting { message, .. } | PlanStatus::Failed { message, .. } => {
+                Some(Ending::Failed {
+                    message,
+                    steps: self
+                        .steps
+                        .values()
+                        .filter(|s| s.state == StepState::Failed)
+                        .cloned()
+                        .collect(),
+                })
+            }
         }
     }
 }

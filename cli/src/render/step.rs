@@ -1,7 +1,7 @@
 //! One step of a plan in words.
 
 use vtplan_planner::plan::{Action, Step};
-use vtplan_state::model::{HostName, ShardName};
+use vtplan_state::model::{HostName, ShardName, Side, WorkflowKind};
 
 /// What a step does, as an order: `create tablet zone1-0000000100 (commerce/0, replica)`.
 pub fn describe(step: &Step) -> String {
@@ -77,11 +77,107 @@ pub fn describe(step: &Step) -> String {
             None => format!("set the VSchema of {keyspace}"),
             Some(_) => format!("change the VSchema of {keyspace}"),
         },
+        Action::StartWorkflow {
+            workflow,
+            workflow_kind,
+            source,
+            target,
+            tables,
+            ..
+        } => match workflow_kind {
+            WorkflowKind::MoveTables => format!(
+                "start MoveTables {workflow}: {} from {} to {}",
+                list(tables),
+                source.keyspace,
+                target.keyspace
+            ),
+            WorkflowKind::Reshard => format!(
+                "start Reshard {workflow} of {}: {} to {}",
+                target.keyspace,
+                list(&source.shards),
+                list(&target.shards)
+            ),
+        },
+        Action::WaitForCopy { keyspace, workflow } => {
+            format!("wait until {keyspace}.{workflow} has copied all rows")
+        }
+        Action::Vdiff { keyspace, workflow } => format!("VDiff {keyspace}.{workflow}"),
+        Action::WaitForApproval {
+            keyspace,
+            workflow,
+            point,
+        } => format!(
+            "wait for approval of {} of {keyspace}.{workflow}",
+            point.as_str()
+        ),
+        Action::SwitchTraffic {
+            keyspace,
+            workflow,
+            tablet_types,
+            to,
+            ..
+        } => {
+            let verb = match to {
+                Side::Target => "SwitchTraffic",
+                Side::Source => "ReverseTraffic",
+            };
+            format!("{verb} {keyspace}.{workflow} for {}", list(tablet_types))
+        }
+        Action::Soak {
+            keyspace,
+            workflow,
+            seconds,
+        } => format!(
+            "let {keyspace}.{workflow} soak for {}",
+            duration_in_words(*seconds)
+        ),
+        Action::CompleteWorkflow {
+            keyspace,
+            workflow,
+            workflow_kind,
+            source,
+            tables,
+        } => match workflow_kind {
+            WorkflowKind::MoveTables => format!(
+                "complete {keyspace}.{workflow}: drop {} in {}",
+                list(tables),
+                source.keyspace
+            ),
+            WorkflowKind::Reshard => format!("complete {keyspace}.{workflow}"),
+        },
+        Action::CancelWorkflow {
+            keyspace,
+            workflow,
+            workflow_kind,
+            target,
+            tables,
+        } => match workflow_kind {
+            WorkflowKind::MoveTables => format!(
+                "cancel {keyspace}.{workflow}: drop the copies of {} in {}",
+                list(tables),
+                target.keyspace
+            ),
+            WorkflowKind::Reshard => format!("cancel {keyspace}.{workflow}"),
+        },
         Action::CreateUser { user, .. } => format!("create user {user}"),
         Action::AlterUser { user, .. } => format!("change the password of user {user}"),
         Action::DeleteUser { user } => format!("delete user {user}"),
         Action::ConfigureGates { cell, .. } => format!("configure the gates of {cell}"),
         Action::RemoveGates { cell } => format!("remove the gates of {cell}"),
+    }
+}
+
+fn list<T: ToString>(names: &[T]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    names.join(", ")
+}
+
+fn duration_in_words(seconds: u64) -> String {
+    match seconds {
+        s if s > 0 && s % 86_400 == 0 => format!("{}d", s / 86_400),
+        s if s > 0 && s % 3_600 == 0 => format!("{}h", s / 3_600),
+        s if s > 0 && s % 60 == 0 => format!("{}m", s / 60),
+        s => format!("{s}s"),
     }
 }
 
@@ -110,7 +206,15 @@ pub fn keyspace_of(step: &Step) -> Option<&vtplan_state::model::KeyspaceName> {
         | Action::AlterTable { keyspace, .. }
         | Action::DropTable { keyspace, .. }
         | Action::InitSequence { keyspace, .. }
-        | Action::ApplyVschema { keyspace, .. } => Some(keyspace),
+        | Action::ApplyVschema { keyspace, .. }
+        | Action::WaitForCopy { keyspace, .. }
+        | Action::Vdiff { keyspace, .. }
+        | Action::WaitForApproval { keyspace, .. }
+        | Action::SwitchTraffic { keyspace, .. }
+        | Action::Soak { keyspace, .. }
+        | Action::CompleteWorkflow { keyspace, .. }
+        | Action::CancelWorkflow { keyspace, .. } => Some(keyspace),
+        Action::StartWorkflow { target, .. } => Some(&target.keyspace),
         Action::CreateCell { .. }
         | Action::DeleteCell { .. }
         | Action::ChangeTabletType { .. }

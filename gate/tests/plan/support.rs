@@ -23,6 +23,7 @@ pub fn keyspace(records: &mut Records, name: &str, shards: &[&str], vschema: Val
                 primary: None,
                 term: 0,
                 serving: true,
+                serving_reads: Default::default(),
                 fenced: false,
             },
         );

@@ -442,6 +442,7 @@ async fn records(flavor: Flavor, folder: &Path, servers: &BTreeMap<u32, Server>)
                     primary: Some(alias),
                     term: 1,
                     serving: true,
+                    serving_reads: Default::default(),
                     fenced: false,
                 },
             ));

@@ -65,6 +65,7 @@ fn init(view: &View, draft: &mut Draft, work: &ShardWork, index: usize, name: &T
             table: name.clone(),
             next_id: FIRST,
             cache: CACHE,
+            above: Vec::new(),
         },
         Risk::Safe,
         format!("the sequence {}.{name} has no row yet", work.keyspace),

@@ -3,7 +3,7 @@
 use crate::model::keys::Keys;
 use crate::model::{
     CellName, ClusterRecord, GateName, HostName, KeyspaceName, RECORD_FORMAT, Records, ShardName,
-    TabletAlias,
+    TabletAlias, WorkflowName,
 };
 use crate::store::{Change, Entry, Listing, StoreError};
 
@@ -14,12 +14,14 @@ pub fn prefixes(keys: &Keys) -> Vec<String> {
         "cluster",
         "gate-config/",
         "gates/",
+        "holds/",
         "hosts/",
         "keyspaces/",
         "routing",
         "spec",
         "tablets/",
         "users/",
+        "workflows/",
     ]
     .iter()
     .map(|part| format!("{}{part}", keys.prefix()))
@@ -74,6 +76,8 @@ enum Place {
     Tablet(TabletAlias),
     Routing,
     User(String),
+    Workflow(KeyspaceName, WorkflowName),
+    Hold(String),
 }
 
 impl Place {
@@ -95,6 +99,10 @@ impl Place {
                 Self::Shard(keyspace.parse().ok()?, shard.parse().ok()?)
             }
             ["tablets", alias] => Self::Tablet(alias.parse().ok()?),
+            ["workflows", keyspace, workflow] => {
+                Self::Workflow(keyspace.parse().ok()?, workflow.parse().ok()?)
+            }
+            ["holds", ..] => Self::Hold(rest.strip_prefix("holds/")?.to_owned()),
             ["users", ..] => Self::User(rest.strip_prefix("users/")?.to_owned()),
             _ => return None,
         })
@@ -107,6 +115,7 @@ impl Place {
             | Self::Vschema(_)
             | Self::Shard(..)
             | Self::Tablet(_)
+            | Self::Hold(_)
             | Self::Routing => true,
             Self::Cluster
             | Self::Spec
@@ -114,6 +123,7 @@ impl Place {
             | Self::Host(_)
             | Self::Gate(_)
             | Self::GateConfig(_)
+            | Self::Workflow(..)
             | Self::User(_) => false,
         }
     }
@@ -176,6 +186,11 @@ fn put(
         }
         Place::Tablet(alias) => drop(records.tablets.insert(alias, entry.json()?)),
         Place::User(name) => drop(records.users.insert(name, entry.json()?)),
+        Place::Workflow(keyspace, name) => {
+            let of_keyspace = records.workflows.entry(keyspace).or_default();
+            drop(of_keyspace.insert(name, entry.json()?));
+        }
+        Place::Hold(id) => drop(records.holds.insert(id, entry.json()?)),
     }
     Ok(touched)
 }
@@ -201,6 +216,15 @@ fn delete(records: &mut Records, keys: &Keys, key: &str) -> Touched {
         Place::Shard(keyspace, shard) => drop(records.shards.remove(&(keyspace, shard))),
         Place::Tablet(alias) => drop(records.tablets.remove(&alias)),
         Place::User(name) => drop(records.users.remove(&name)),
+        Place::Workflow(keyspace, name) => {
+            if let Some(of_keyspace) = records.workflows.get_mut(&keyspace) {
+                of_keyspace.remove(&name);
+                if of_keyspace.is_empty() {
+                    records.workflows.remove(&keyspace);
+                }
+            }
+        }
+        Place::Hold(id) => drop(records.holds.remove(&id)),
     }
     touched
 }

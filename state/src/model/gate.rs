@@ -1,5 +1,7 @@
 //! Gates: what should run in a cell, and what runs.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use super::names::{CellName, GateName};
@@ -30,4 +32,8 @@ pub struct GateRecord {
     pub started_at: UnixMillis,
     /// The newest revision of serving state (keyspaces, shards, vschemas, routing) it serves by.
     pub serving_revision: Revision,
+    /// Ids of the holds ([`super::HoldRecord`]) that it keeps, and of whose objects it has no
+    /// statement and no transaction under way any more.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub drained: BTreeSet<String>,
 }

@@ -1,7 +1,7 @@
 //! Where each record lives: keys under `/vtplan/<cluster>/`.
 
-use super::names::{CellName, GateName, HostName, KeyspaceName};
-use super::{ShardName, TabletAlias, UnixMillis};
+use super::names::{CellName, GateName, HostName, KeyspaceName, WorkflowName};
+use super::{ShardName, Side, TabletAlias, UnixMillis};
 
 /// Every cluster of a store is under this prefix.
 pub const ROOT: &str = "/vtplan/";
@@ -62,6 +62,43 @@ impl Keys {
     }
     pub fn routing(&self) -> String {
         self.under("routing")
+    }
+    pub fn workflow(&self, keyspace: &KeyspaceName, workflow: &WorkflowName) -> String {
+        self.under(&format!("workflows/{keyspace}/{workflow}"))
+    }
+    pub fn hold(&self, id: &str) -> String {
+        self.under(&format!("holds/{id}"))
+    }
+    /// Prefix of a workflow's comparisons.
+    pub fn vdiffs(&self, keyspace: &KeyspaceName, workflow: &WorkflowName) -> String {
+        self.under(&format!("vdiffs/{keyspace}/{workflow}/"))
+    }
+    /// Prefix of all comparisons.
+    pub fn all_vdiffs(&self) -> String {
+        self.under("vdiffs/")
+    }
+    pub fn vdiff(&self, keyspace: &KeyspaceName, workflow: &WorkflowName, id: &str) -> String {
+        self.under(&format!("vdiffs/{keyspace}/{workflow}/{id}"))
+    }
+    /// Whoever runs a workflow's stream from a shard (of the side that is read) holds it.
+    pub fn stream_lock(
+        &self,
+        keyspace: &KeyspaceName,
+        workflow: &WorkflowName,
+        from: Side,
+        shard: &ShardName,
+    ) -> String {
+        let side = match from {
+            Side::Source => "forward",
+            Side::Target => "reverse",
+        };
+        self.under(&format!(
+            "locks/streams/{keyspace}/{workflow}/{side}/{shard}"
+        ))
+    }
+    /// Whoever carries out a workflow's comparisons holds it.
+    pub fn vdiff_lock(&self, keyspace: &KeyspaceName, workflow: &WorkflowName) -> String {
+        self.under(&format!("locks/vdiffs/{keyspace}/{workflow}"))
     }
     pub fn user(&self, name: &str) -> String {
         self.under(&format!("users/{name}"))

@@ -1,11 +1,12 @@
 //! Keyspaces and their shards.
 
+use std::collections::BTreeMap;
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
 
 use super::names::KeyspaceName;
-use super::{ShardName, TabletAlias};
+use super::{ShardName, TabletAlias, TabletType};
 
 /// What a commit waits for.
 #[derive(
@@ -57,9 +58,30 @@ pub struct ShardRecord {
     /// Rises by one each time `primary` changes; whoever acts for an older term is refused.
     pub term: u64,
     /// Whether gates route to this shard. Exactly the serving shards of a keyspace cover the
-    /// whole range, each id once.
+    /// whole range, each id once. A shard that does not serve is read-only for gates' accounts
+    /// in its servers.
     pub serving: bool,
-    /// Whether writes to the shard are fenced in mysqld (during a switch).
+    /// Where reads of replicas or rdonlys are routed other than `serving` says, while a Reshard
+    /// has switched them and not yet the writes (or the other way round).
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub serving_reads: BTreeMap<TabletType, bool>,
+    /// Whether writes to the shard are fenced in mysqld although it serves (during a switch).
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub fenced: bool,
+}
+
+impl ShardRecord {
+    /// Whether gates route what is for a type of tablets to this shard. For each type, exactly
+    /// the shards that serve it cover the whole range once.
+    pub fn serves(&self, tablet_type: TabletType) -> bool {
+        self.serving_reads
+            .get(&tablet_type)
+            .copied()
+            .unwrap_or(self.serving)
+    }
+
+    /// Whether the primary's server takes writes of gates.
+    pub fn takes_writes(&self) -> bool {
+        self.serving && !self.fenced
+    }
 }

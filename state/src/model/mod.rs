@@ -15,6 +15,7 @@ pub mod routing;
 pub mod tablet;
 pub mod user;
 pub mod vschema;
+pub mod workflow;
 
 pub use cluster::{CellRecord, ClusterRecord, Credentials, RECORD_FORMAT, SpecRecord};
 pub use gate::{GateConfigRecord, GateRecord};
@@ -22,7 +23,7 @@ pub use history::HistoryRecord;
 pub use host::{FlavorKind, HostRecord};
 pub use key_range::{KeyRange, KeyspaceId, ShardName};
 pub use keyspace::{Durability, KeyspaceRecord, ShardRecord};
-pub use names::{CellName, GateName, HostName, KeyspaceName, NameError, TableName};
+pub use names::{CellName, GateName, HostName, KeyspaceName, NameError, TableName, WorkflowName};
 pub use plan::{ActivePlan, PlanControl, PlanRecord, PlanStatus, StepProgress, StepState};
 pub use records::Records;
 pub use routing::{RoutingRule, RoutingRules};
@@ -30,6 +31,10 @@ pub use tablet::{TabletAlias, TabletRecord, TabletType};
 pub use user::UserRecord;
 pub use vschema::{
     AutoIncrement, ColumnVindex, VSchemaColumn, VSchemaKeyspace, VSchemaTable, VindexDefinition,
+};
+pub use workflow::{
+    Ending, HeldObject, HoldRecord, Side, StreamsWanted, SwitchPhase, VDiffRecord, VDiffSample,
+    VDiffState, VDiffTable, WorkflowKind, WorkflowRecord, WorkflowSide, WriteSwitch,
 };
 
 /// A position in the store's history: every committed transaction has a higher one than those

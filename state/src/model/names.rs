@@ -161,3 +161,6 @@ name_type!(
 name_type!(
     /// A table of a keyspace.
     TableName, "table", table);
+name_type!(
+    /// A workflow of a keyspace.
+    WorkflowName, "workflow", plain);

@@ -28,6 +28,10 @@ pub struct PlanRecord {
     /// The plan deletes the whole cluster (`vtplan destroy`); `desired` names it and nothing else.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub destroy: bool,
+    /// The plan is an operation on one workflow (`vtplan_planner::plan::WorkflowOperation` as
+    /// JSON); `desired` is then the spec that was applied last.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operation: Option<serde_json::Value>,
     pub status: PlanStatus,
 }
 
@@ -45,6 +49,12 @@ pub enum PlanStatus {
     },
     /// Stopped; the message says what failed, on which object, why, what to do.
     Failed {
+        at: UnixMillis,
+        message: String,
+    },
+    /// All that can be done now is done; the rest waits for a person, for time or for a window, as
+    /// the message says. Applying the spec again goes on.
+    Waiting {
         at: UnixMillis,
         message: String,
     },

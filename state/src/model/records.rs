@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-use super::names::{CellName, GateName, HostName, KeyspaceName};
+use super::names::{CellName, GateName, HostName, KeyspaceName, WorkflowName};
 use super::{
-    CellRecord, ClusterRecord, GateConfigRecord, GateRecord, HostRecord, KeyspaceRecord, Revision,
-    RoutingRules, ShardName, ShardRecord, SpecRecord, TabletAlias, TabletRecord, UserRecord,
-    VSchemaKeyspace,
+    CellRecord, ClusterRecord, GateConfigRecord, GateRecord, HoldRecord, HostRecord,
+    KeyspaceRecord, Revision, RoutingRules, ShardName, ShardRecord, SpecRecord, TabletAlias,
+    TabletRecord, UserRecord, VSchemaKeyspace, WorkflowRecord,
 };
 
 /// What the store holds of a cluster, read at one revision: everything that plans are made from
@@ -30,6 +30,11 @@ pub struct Records {
     pub tablets: BTreeMap<TabletAlias, TabletRecord>,
     pub routing: RoutingRules,
     pub users: BTreeMap<String, UserRecord>,
+    /// By target keyspace, then name.
+    #[serde(default)]
+    pub workflows: BTreeMap<KeyspaceName, BTreeMap<WorkflowName, WorkflowRecord>>,
+    #[serde(default)]
+    pub holds: BTreeMap<String, HoldRecord>,
 }
 
 impl Records {
@@ -61,6 +66,17 @@ impl Records {
             .filter(move |t| t.keyspace == *keyspace && t.shard == *shard)
     }
 
+    pub fn workflow(
+        &self,
+        keyspace: &KeyspaceName,
+        workflow: &WorkflowName,
+    ) -> Option<&WorkflowRecord> {
+        self.workflows.get(keyspace)?.get(workflow)
+    }
+    /// All workflows, by target keyspace and name.
+    pub fn all_workflows(&self) -> impl Iterator<Item = &WorkflowRecord> {
+        self.workflows.values().flat_map(BTreeMap::values)
+    }
     /// Whether a tablet is its shard's primary.
     pub fn is_primary(&self, tablet: &TabletRecord) -> bool {
         self.shard(&tablet.keyspace, &tablet.shard)

@@ -45,6 +45,7 @@ fn shard(keyspace: &str, shard: &str, term: u64) -> ShardRecord {
         primary: None,
         term,
         serving: true,
+        serving_reads: Default::default(),
         fenced: false,
     }
 }

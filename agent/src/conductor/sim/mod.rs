@@ -318,6 +318,26 @@ fn records_of(keys: &Keys, action: &Action) -> BTreeSet<String> {
         | Action::DropTable { .. }
         | Action::InitSequence { .. } => Vec::new(),
         Action::ApplyVschema { keyspace, .. } => vec![keys.vschema(keyspace)],
+        Action::StartWorkflow {
+            workflow, target, ..
+        } => vec![keys.workflow(&target.keyspace, workflow), keys.routing()],
+        Action::WaitForCopy { keyspace, workflow }
+        | Action::Vdiff { keyspace, workflow }
+        | Action::WaitForApproval {
+            keyspace, workflow, ..
+        }
+        | Action::SwitchTraffic {
+            keyspace, workflow, ..
+        }
+        | Action::Soak {
+            keyspace, workflow, ..
+        }
+        | Action::CompleteWorkflow {
+            keyspace, workflow, ..
+        }
+        | Action::CancelWorkflow {
+            keyspace, workflow, ..
+        } => vec![keys.workflow(keyspace, workflow), keys.routing()],
         Action::CreateUser { user, .. }
         | Action::AlterUser { user, .. }
         | Action::DeleteUser { user } => vec![keys.user(user)],
