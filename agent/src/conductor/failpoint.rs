@@ -8,6 +8,10 @@
 //! - `pause`: what reaches the moment never goes on, the rest of the process does;
 //! - `sleep:MS`: it goes on after so many milliseconds.
 //!
+//! `VTPLAN_FAILPOINTS_FILE` names a file that is looked for at each moment: when it holds
+//! `NAME=ACTION` for the moment that is reached, it is renamed (`.hit` is appended to its name) and the
+//! action happens. So it happens once in all processes, and whoever wrote the file sees when.
+//!
 //! The moments of the conductor (a KIND is that of the step, such as `init-primary`):
 //!
 //! - `conductor.locked`: it has the apply lock;
@@ -21,6 +25,7 @@
 //! - `conductor.before-end`: all is done, and the plan is still recorded as running.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
@@ -49,14 +54,13 @@ pub async fn hit(name: &str) {
         }),
         Err(_) => HashMap::new(),
     });
-    let Some(point) = points.get(name) else {
+    let from_file = in_file(name);
+    let listed = points.get(name).filter(|point| point.happens());
+    let Some(what) = from_file.or(listed.map(|point| point.what)) else {
         return;
     };
-    if !point.happens() {
-        return;
-    }
-    tracing::warn!(name, what = ?point.what, "failpoint");
-    match point.what {
+    tracing::warn!(name, ?what, "failpoint");
+    match what {
         What::Kill => {
             let _ = nix::sys::signal::kill(nix::unistd::Pid::this(), nix::sys::signal::SIGKILL);
             // The signal comes at any moment now.
@@ -65,6 +69,19 @@ pub async fn hit(name: &str) {
         What::Pause => std::future::pending::<()>().await,
         What::Sleep(time) => tokio::time::sleep(time).await,
     }
+}
+
+/// What the file of failpoints wants at a moment. The one process that can rename the file does it.
+fn in_file(name: &str) -> Option<What> {
+    static FILE: OnceLock<Option<PathBuf>> = OnceLock::new();
+    let file = FILE.get_or_init(|| std::env::var_os("VTPLAN_FAILPOINTS_FILE").map(PathBuf::from));
+    let file = file.as_ref()?;
+    let text = std::fs::read_to_string(file).ok()?;
+    let what = parse(&text).ok()?.get(name)?.what;
+    let mut hit = file.clone().into_os_string();
+    hit.push(".hit");
+    std::fs::rename(file, hit).ok()?;
+    Some(what)
 }
 
 impl Failpoint {
