@@ -92,6 +92,7 @@ fn progress(step: &str, state: StepState, message: &str) -> StepProgress {
         started_at: 1_795_272_633_000,
         ended_at: (state != StepState::Running).then_some(1_795_272_635_000),
         attempt: 1,
+        work: None,
     }
 }
 

@@ -17,14 +17,25 @@ fn load(name: &str) -> Loaded {
 
 #[test]
 fn the_examples_have_neither_errors_nor_warnings() {
-    for name in ["commerce.yaml", "sharded.yaml", "three-hosts.yaml"] {
+    for name in [
+        "commerce.yaml",
+        "sharded.yaml",
+        "three-hosts.yaml",
+        "walkthrough/stage-1-commerce.yaml",
+        "walkthrough/stage-2-movetables.yaml",
+    ] {
         assert_eq!(load(name).warnings, [], "{name}");
     }
 }
 
 #[test]
 fn both_spellings_of_an_example_mean_the_same() {
-    for name in ["commerce", "sharded", "three-hosts"] {
+    for name in [
+        "commerce",
+        "sharded",
+        "three-hosts",
+        "walkthrough/stage-3-reshard",
+    ] {
         let (yaml, kdl) = (load(&format!("{name}.yaml")), load(&format!("{name}.kdl")));
         assert_eq!(yaml.desired, kdl.desired, "{name}");
         assert_eq!(yaml.digest, kdl.digest, "{name}");
@@ -34,7 +45,9 @@ fn both_spellings_of_an_example_mean_the_same() {
 
 #[test]
 fn the_examples_are_formatted() {
-    for entry in std::fs::read_dir(examples()).unwrap() {
+    let folders = [examples(), examples().join("walkthrough")];
+    let entries = folders.iter().flat_map(|f| std::fs::read_dir(f).unwrap());
+    for entry in entries {
         let path = entry.unwrap().path();
         let Some(language) = Language::of(&path) else {
             continue;

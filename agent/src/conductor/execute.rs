@@ -375,6 +375,7 @@ impl<'a> Execution<'a> {
                 started_at: self.to.world.now(),
                 ended_at: None,
                 attempt: 0,
+                work: None,
             };
             let running = Running::new(step.clone(), progress, State::Acting);
             self.running.insert(step.id.clone(), running);

@@ -24,7 +24,9 @@ pub use host::{FlavorKind, HostRecord};
 pub use key_range::{KeyRange, KeyspaceId, ShardName};
 pub use keyspace::{Durability, KeyspaceRecord, ShardRecord};
 pub use names::{CellName, GateName, HostName, KeyspaceName, NameError, TableName, WorkflowName};
-pub use plan::{ActivePlan, PlanControl, PlanRecord, PlanStatus, StepProgress, StepState};
+pub use plan::{
+    ActivePlan, PlanControl, PlanRecord, PlanStatus, StepProgress, StepState, StepWork,
+};
 pub use records::Records;
 pub use routing::{RoutingRule, RoutingRules};
 pub use tablet::{TabletAlias, TabletRecord, TabletType};

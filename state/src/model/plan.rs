@@ -100,6 +100,26 @@ pub struct StepProgress {
     pub ended_at: Option<UnixMillis>,
     /// How many times it was started.
     pub attempt: u32,
+    /// How far it has come with what can be counted, and what it took.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub work: Option<StepWork>,
+}
+
+/// Numbers of a step that copies or compares rows, or switches writes.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct StepWork {
+    pub rows_done: u64,
+    /// An estimate until all is done; 0: not known.
+    pub rows_total: u64,
+    pub bytes_done: u64,
+    /// As `rows_total`.
+    pub bytes_total: u64,
+    /// Rows of the last seconds, per second.
+    pub rows_per_second: u64,
+    /// How long writes were held by a switch, milliseconds; when it is over.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub write_pause_ms: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

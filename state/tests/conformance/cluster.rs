@@ -304,6 +304,7 @@ async fn a_plan_is_read_with_its_progress(lab: &Lab) {
         started_at: 1,
         ended_at: None,
         attempt: 1,
+        work: None,
     };
     let keys = cluster.keys();
     let txn = Txn::new()
