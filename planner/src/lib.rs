@@ -17,4 +17,4 @@ pub mod plan;
 pub mod simulate;
 pub mod spec;
 
-pub use passes::{make_destroy_plan, make_plan, make_steps};
+pub use passes::{make_destroy_plan, make_operation_plan, make_plan, make_steps};

@@ -3,20 +3,24 @@
 //! [`submit`] checks an approved plan against the cluster as it is and makes it the active one, in
 //! one transaction; the agents' conductor carries it out. [`attach`] follows it from anywhere,
 //! [`request_stop`] ends it early, [`list`] and [`load`] read what was and is.
+//!
+//! [`operation`] is the same for what is asked of one workflow by hand; [`approve`], [`set_paused`]
+//! and [`request_vdiff`] change what a person decides of a workflow.
 
 mod attach;
 mod id;
 mod stored;
+mod workflow;
 
 use thiserror::Error;
 use vtplan_planner::desired::{Desired, PasswordSource};
 use vtplan_planner::live::Live;
-use vtplan_planner::plan::{Action, Plan, PlanError};
-use vtplan_planner::{make_destroy_plan, make_plan};
+use vtplan_planner::plan::{Action, Plan, PlanError, WorkflowOperation};
+use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan};
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
-    ActivePlan, ClusterRecord, HistoryRecord, PlanControl, PlanRecord, PlanStatus, RECORD_FORMAT,
-    SpecRecord, UnixMillis,
+    ActivePlan, ClusterRecord, HistoryRecord, KeyspaceName, PlanControl, PlanRecord, PlanStatus,
+    RECORD_FORMAT, SpecRecord, UnixMillis, WorkflowName,
 };
 use vtplan_state::store::{Compare, Op, StoreError, Txn, TxnOutcome, unix_millis};
 
@@ -25,6 +29,7 @@ use crate::observe::{self, ObserveError};
 
 pub use attach::{PlanPicture, PlanUpdate, attach};
 pub use stored::{PlanSummary, StoredPlan, active, list, load};
+pub use workflow::{OperationPlan, approve, operation, plan_operation, request_vdiff, set_paused};
 
 /// What a person or a script approved.
 #[derive(Debug, Clone, Copy)]
@@ -38,6 +43,9 @@ pub struct Approval<'a> {
     /// Whether the plan is one of `make_destroy_plan`; `desired` is of no account then, but for
     /// the cluster's name.
     pub destroy: bool,
+    /// The plan is one of `make_operation_plan` for this; `desired` is then the spec that was
+    /// applied last.
+    pub operation: Option<&'a WorkflowOperation>,
 }
 
 /// A plan that is the active one now.
@@ -88,6 +96,26 @@ pub enum SubmitError {
     NoSuchPlan { id: String, cluster: String },
     #[error("plan {id} is over: there is nothing to stop")]
     Over { id: String },
+    #[error(
+        "there is no workflow {workflow} in keyspace {keyspace}; `vtplan workflow list` shows those there are"
+    )]
+    NoSuchWorkflow {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+    },
+    #[error("workflow {keyspace}.{workflow} is being ended ({how}): {what} has no effect any more")]
+    Ending {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+        /// `completed` or `cancelled`.
+        how: &'static str,
+        what: &'static str,
+    },
+    #[error("workflow {keyspace}.{workflow} has not copied all rows yet; compare when it has")]
+    NotCopied {
+        keyspace: KeyspaceName,
+        workflow: WorkflowName,
+    },
     #[error("plan {id} cannot be read: {why}; was it written by another version of vtplan?")]
     Unreadable { id: String, why: String },
     #[error(transparent)]
@@ -194,10 +222,10 @@ fn user_source(desired: &Desired, user: &str) -> String {
 
 fn check_fresh(approval: Approval<'_>, live: &Live) -> Result<(), SubmitError> {
     let Approval { desired, plan, .. } = approval;
-    let now = if approval.destroy {
-        make_destroy_plan(&desired.cluster, live)
-    } else {
-        make_plan(desired, live)
+    let now = match approval.operation {
+        Some(operation) => make_operation_plan(live, operation),
+        None if approval.destroy => make_destroy_plan(&desired.cluster, live),
+        None => make_plan(desired, live),
     };
     let now = now.map_err(SubmitError::NoPlan)?;
     let stale = |why: String| Err(SubmitError::Stale { why });
@@ -263,7 +291,10 @@ pub(crate) async fn activate(
         approved_at: now,
         destructive_approved: approval.destructive,
         destroy: approval.destroy,
-        operation: None,
+        operation: approval.operation.map(|operation| {
+            // As for plans.
+            serde_json::to_value(operation).expect("an operation serializes")
+        }),
         status: PlanStatus::Running,
     };
     let record = stored::write_chunks(cluster, record).await?;

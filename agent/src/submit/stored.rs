@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use vtplan_planner::desired::Desired;
-use vtplan_planner::plan::Plan;
+use vtplan_planner::plan::{Plan, WorkflowOperation};
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{ActivePlan, PlanRecord, PlanStatus, Revision, UnixMillis};
 use vtplan_state::store::{Op, StoreError, Txn};
@@ -19,6 +19,8 @@ pub struct StoredPlan {
     pub record: PlanRecord,
     pub desired: Desired,
     pub plan: Plan,
+    /// What the plan is, when it is an operation on a workflow.
+    pub operation: Option<WorkflowOperation>,
     /// Of the plan's record.
     pub mod_revision: Revision,
 }
@@ -89,6 +91,10 @@ pub async fn load(cluster: &Cluster, id: &str) -> Result<StoredPlan, SubmitError
     Ok(StoredPlan {
         desired: serde_json::from_value(desired).map_err(|e| unreadable(e.to_string()))?,
         plan: serde_json::from_value(plan).map_err(|e| unreadable(e.to_string()))?,
+        operation: (record.operation.clone())
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|e| unreadable(e.to_string()))?,
         record,
         mod_revision: entry.mod_revision,
     })

@@ -122,6 +122,7 @@ pub async fn run(args: ApplyArgs, global: &Global) -> Outcome {
         who: &who(),
         destructive,
         destroy: false,
+        operation: None,
     };
     start(&cluster, approval, args.detach, json, global).await
 }

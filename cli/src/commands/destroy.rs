@@ -66,6 +66,7 @@ pub async fn run(args: DestroyArgs, global: &Global) -> Outcome {
         who: &who(),
         destructive: true,
         destroy: true,
+        operation: None,
     };
     super::apply::start(&cluster, approval, args.detach, json, global).await
 }

@@ -252,5 +252,8 @@ pub fn submit_error(error: SubmitError, cluster: &str) -> CliError {
         SubmitError::NoSuchPlan { .. } => with_help("no-such-plan"),
         SubmitError::Over { .. } => with_help("plan-over"),
         SubmitError::Unreadable { .. } => with_help("plan-unreadable"),
+        SubmitError::NoSuchWorkflow { .. } => with_help("no-such-workflow"),
+        SubmitError::Ending { .. } => with_help("workflow-ending"),
+        SubmitError::NotCopied { .. } => with_help("workflow-not-copied"),
     }
 }

@@ -13,6 +13,7 @@ mod estimates;
 mod foreign_keys;
 mod gates;
 mod keyspaces;
+mod operation;
 mod placement;
 mod previous;
 mod primaries;
@@ -25,6 +26,8 @@ mod uids;
 mod users;
 mod view;
 mod vschema;
+
+pub use operation::make_operation_plan;
 
 use std::collections::BTreeMap;
 

@@ -226,6 +226,7 @@ impl Simulation {
             who: "simulation",
             destructive: true,
             destroy: false,
+            operation: None,
         };
         let handle = submit::activate(&self.cluster, approval, &seen.live)
             .await
