@@ -8,6 +8,7 @@
 //! - [`flavor`]: what differs between MariaDB and MySQL.
 //! - [`service`]: the gRPC service; its messages are in [`proto`], [`client`] calls it.
 //! - [`conductor`]: carries out approved plans, in one agent at a time.
+//! - [`stream`]: rows on their way between shards: copying and following.
 //! - [`observe`]: the live state, from records and agents; [`submit`]: approved plans in the store.
 
 pub mod address;
@@ -25,6 +26,7 @@ pub mod register;
 pub mod run;
 pub mod service;
 pub mod sql;
+pub mod stream;
 pub mod submit;
 pub mod tablet;
 pub mod tablets;

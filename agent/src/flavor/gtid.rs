@@ -1,11 +1,26 @@
 //! Positions: MariaDB's list of one GTID for each domain, MySQL's sets of intervals.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
-/// MariaDB: the last sequence number of each domain, from `0-100-17,1-200-3`. All that a domain
+/// MariaDB: the last transaction of each domain, from `0-100-17,1-200-3`. All that a domain
 /// has seen is below its number, as `gtid_strict_mode` guarantees.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct MariaDbPosition(BTreeMap<u32, u64>);
+pub struct MariaDbPosition(BTreeMap<u32, (u64, u32)>);
+
+/// A transaction of MariaDB, `0-100-17`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct MariaDbGtid {
+    pub domain: u32,
+    pub server: u32,
+    pub sequence: u64,
+}
+
+impl fmt::Display for MariaDbGtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}-{}-{}", self.domain, self.server, self.sequence)
+    }
+}
 
 impl MariaDbPosition {
     pub fn parse(text: &str) -> Option<Self> {
@@ -13,22 +28,50 @@ impl MariaDbPosition {
         for gtid in text.split(',').map(str::trim).filter(|g| !g.is_empty()) {
             let mut parts = gtid.split('-');
             let domain = parts.next()?.parse().ok()?;
-            let _server: u32 = parts.next()?.parse().ok()?;
+            let server: u32 = parts.next()?.parse().ok()?;
             let sequence: u64 = parts.next()?.parse().ok()?;
             if parts.next().is_some() {
                 return None;
             }
-            let last = domains.entry(domain).or_insert(0);
-            *last = sequence.max(*last);
+            let last = domains.entry(domain).or_insert((0, server));
+            *last = (sequence, server).max(*last);
         }
         Some(Self(domains))
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    pub fn contains_gtid(&self, gtid: &MariaDbGtid) -> bool {
+        self.0
+            .get(&gtid.domain)
+            .is_some_and(|(have, _)| *have >= gtid.sequence)
+    }
+
+    /// Goes on to a transaction.
+    pub fn advance(&mut self, gtid: &MariaDbGtid) {
+        let last = self.0.entry(gtid.domain).or_insert((0, gtid.server));
+        if gtid.sequence >= last.0 {
+            *last = (gtid.sequence, gtid.server);
+        }
     }
 
     pub fn contains(&self, other: &Self) -> bool {
         other
             .0
             .iter()
-            .all(|(domain, wanted)| self.0.get(domain).is_some_and(|have| have >= wanted))
+            .all(|(domain, (wanted, _))| self.0.get(domain).is_some_and(|(have, _)| have >= wanted))
+    }
+}
+
+impl fmt::Display for MariaDbPosition {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (i, (domain, (sequence, server))) in self.0.iter().enumerate() {
+            let comma = if i == 0 { "" } else { "," };
+            write!(f, "{comma}{domain}-{server}-{sequence}")?;
+        }
+        Ok(())
     }
 }
 
@@ -36,6 +79,20 @@ impl MariaDbPosition {
 /// from `3e11fa47-...:1-5:7:tag:1-3,...`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct MySqlGtidSet(BTreeMap<String, Vec<(u64, u64)>>);
+
+/// A transaction of MySQL, `3e11fa47-...:17` or `3e11fa47-...:tag:17`.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct MySqlGtid {
+    /// The UUID in lower case, with `:tag` if it has one.
+    pub source: String,
+    pub number: u64,
+}
+
+impl fmt::Display for MySqlGtid {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}:{}", self.source, self.number)
+    }
+}
 
 impl MySqlGtidSet {
     pub fn parse(text: &str) -> Option<Self> {
@@ -76,6 +133,68 @@ impl MySqlGtidSet {
                 .iter()
                 .all(|(first, last)| have.iter().any(|(from, to)| from <= first && last <= to))
         })
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.0.values().all(Vec::is_empty)
+    }
+
+    pub fn contains_gtid(&self, gtid: &MySqlGtid) -> bool {
+        let have = self.0.get(&gtid.source).map_or(&[][..], Vec::as_slice);
+        have.iter()
+            .any(|(from, to)| (*from..=*to).contains(&gtid.number))
+    }
+
+    /// Adds a transaction.
+    pub fn advance(&mut self, gtid: &MySqlGtid) {
+        let Some(intervals) = self.0.get_mut(&gtid.source) else {
+            let one = vec![(gtid.number, gtid.number)];
+            self.0.insert(gtid.source.clone(), one);
+            return;
+        };
+        // Nearly always the one after the last.
+        if let Some((_, last)) = intervals.last_mut()
+            && last.checked_add(1) == Some(gtid.number)
+        {
+            *last = gtid.number;
+            return;
+        }
+        intervals.push((gtid.number, gtid.number));
+        merge(intervals);
+    }
+
+    /// Adds all of another set.
+    pub fn union(&mut self, other: &Self) {
+        for (source, more) in &other.0 {
+            let intervals = self.0.entry(source.clone()).or_default();
+            intervals.extend(more);
+            merge(intervals);
+        }
+    }
+
+    /// Each source with its intervals, first and last included.
+    pub fn sources(&self) -> impl Iterator<Item = (&str, &[(u64, u64)])> {
+        self.0.iter().map(|(s, i)| (s.as_str(), i.as_slice()))
+    }
+}
+
+impl fmt::Display for MySqlGtidSet {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A source with a tag is written out whole, which servers read as well as their own
+        // shorter form.
+        let sources = self.0.iter().filter(|(_, intervals)| !intervals.is_empty());
+        for (i, (source, intervals)) in sources.enumerate() {
+            f.write_str(if i == 0 { "" } else { "," })?;
+            f.write_str(source)?;
+            for (first, last) in intervals {
+                if first == last {
+                    write!(f, ":{first}")?;
+                } else {
+                    write!(f, ":{first}-{last}")?;
+                }
+            }
+        }
+        Ok(())
     }
 }
 
