@@ -12,7 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use vtplan_planner::live::{Canonical, ObservedTablet};
 use vtplan_state::cluster::Cluster;
-use vtplan_state::model::{HostName, HostRecord, TabletAlias};
+use vtplan_state::model::{HostName, HostRecord, KeyspaceName, TabletAlias, WorkflowName};
 use vtplan_state::store::StoreError;
 
 use crate::proto::v1;
@@ -309,6 +309,64 @@ impl AgentClient {
             })
             .await?;
         Ok(answer.reached)
+    }
+
+    /// The streams whose lock the agent holds: of one workflow, or all.
+    pub async fn observe_streams(
+        &self,
+        workflow: Option<(&KeyspaceName, &WorkflowName)>,
+    ) -> Result<Vec<v1::StreamStatus>, CallError> {
+        let limit = self.clients.timeouts.observe;
+        let (keyspace, workflow) = workflow.unzip();
+        let ask = v1::ObserveStreamsRequest {
+            keyspace: keyspace.map(ToString::to_string).unwrap_or_default(),
+            workflow: workflow.map(ToString::to_string).unwrap_or_default(),
+        };
+        let ask = request(ask, limit);
+        let answer = self
+            .call(
+                limit,
+                |mut stub| async move { stub.observe_streams(ask).await },
+            )
+            .await?;
+        Ok(answer.streams)
+    }
+
+    /// Waits until a stream has committed a position on a target's primary, `ask.alias`, which is
+    /// one of the agent's; at most for `ask.timeout_ms`.
+    pub async fn wait_for_stream(
+        &self,
+        ask: v1::WaitForStreamRequest,
+    ) -> Result<v1::WaitForStreamResponse, CallError> {
+        let limit = Duration::from_millis(ask.timeout_ms) + self.clients.timeouts.observe;
+        let ask = request(ask, limit);
+        self.call(
+            limit,
+            |mut stub| async move { stub.wait_for_stream(ask).await },
+        )
+        .await
+    }
+
+    /// Lets the agent's streams of a workflow that are in state error try again. Returns how many
+    /// those were.
+    pub async fn resume_streams(
+        &self,
+        keyspace: &KeyspaceName,
+        workflow: &WorkflowName,
+    ) -> Result<u32, CallError> {
+        let limit = self.clients.timeouts.observe;
+        let ask = v1::ResumeStreamsRequest {
+            keyspace: keyspace.to_string(),
+            workflow: workflow.to_string(),
+        };
+        let ask = request(ask, limit);
+        let answer = self
+            .call(
+                limit,
+                |mut stub| async move { stub.resume_streams(ask).await },
+            )
+            .await?;
+        Ok(answer.resumed)
     }
 
     fn error(&self, kind: CallErrorKind) -> CallError {

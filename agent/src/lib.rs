@@ -7,6 +7,7 @@
 //! - [`tablets`], [`tablet`]: what the records say of this host's tablets, made so.
 //! - [`flavor`]: what differs between MariaDB and MySQL.
 //! - [`service`]: the gRPC service; its messages are in [`proto`], [`client`] calls it.
+//! - [`stream`]: workflows' streams, which copy rows and follow their changes.
 //! - [`conductor`]: carries out approved plans, in one agent at a time.
 //! - [`stream`]: rows on their way between shards: copying and following.
 //! - [`observe`]: the live state, from records and agents; [`submit`]: approved plans in the store.

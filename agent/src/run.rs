@@ -30,6 +30,7 @@ use crate::host::Host;
 use crate::mysqld::{Program, Templates};
 use crate::register;
 use crate::service::{self, AgentService};
+use crate::stream::progress::Streams;
 use crate::tablets::{self, Tablets};
 
 /// How long the end of an agent waits for calls and the conductor.
@@ -121,6 +122,7 @@ impl Agent {
             addresses: Mutex::default(),
         });
         let tablets = Arc::new(Tablets::default());
+        let streams = Arc::new(Streams::default());
         let (stopping, _) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let service = AgentService {
@@ -128,6 +130,7 @@ impl Agent {
             token: token.clone(),
             host: record.clone(),
             tablets: tablets.clone(),
+            streams: streams.clone(),
             health_changes: host.health_changes.subscribe(),
         };
         tasks.spawn(service::serve(listener, service, stopping.subscribe()));

@@ -211,6 +211,34 @@ fn merge(intervals: &mut Vec<(u64, u64)>) {
     *intervals = merged;
 }
 
+/// Whether `text` is a position of either flavor. The empty one is.
+pub fn is_position(text: &str) -> bool {
+    let text = text.trim();
+    text.is_empty() || is_mysql(text) || MariaDbPosition::parse(text).is_some()
+}
+
+/// Whether the position `have` has everything that is in `want`, of whichever flavor they are.
+/// Positions of different flavors have nothing in common.
+pub fn contains(have: &str, want: &str) -> bool {
+    if want.trim().is_empty() {
+        return true;
+    }
+    if is_mysql(want) != is_mysql(have) {
+        return false;
+    }
+    if is_mysql(want) {
+        let sets = (MySqlGtidSet::parse(have), MySqlGtidSet::parse(want));
+        return matches!(sets, (Some(have), Some(want)) if have.contains(&want));
+    }
+    let positions = (MariaDbPosition::parse(have), MariaDbPosition::parse(want));
+    matches!(positions, (Some(have), Some(want)) if have.contains(&want))
+}
+
+/// A set of MySQL's has colons, which positions of MariaDB never have.
+fn is_mysql(text: &str) -> bool {
+    text.contains(':')
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -247,6 +275,16 @@ mod tests {
         assert!(!have.contains(&mysql(&format!("{A}:red:1"))));
         assert_eq!(MySqlGtidSet::parse("x:y-"), Some(MySqlGtidSet::default()));
         assert_eq!(MySqlGtidSet::parse("x:1-y"), None);
+    }
+
+    #[test]
+    fn positions_are_told_apart_by_their_look() {
+        assert!(contains("0-100-17", "0-101-3") && !contains("0-100-17", "0-100-18"));
+        assert!(contains(&format!("{A}:1-5"), &format!("{A}:3")));
+        assert!(contains("", "") && contains("0-1-1", "") && !contains("", "0-1-1"));
+        assert!(!contains("0-100-17", &format!("{A}:3")));
+        assert!(is_position("0-1-1") && is_position("") && is_position(&format!("{A}:3")));
+        assert!(!is_position("nonsense"));
     }
 
     fn written(numbers: &BTreeSet<u64>) -> String {

@@ -21,9 +21,12 @@ use crate::proto::v1::agent_server::{Agent, AgentServer};
 use crate::proto::v1::{
     CanonicalTable, CanonicalizeRequest, CanonicalizeResponse, DescribeRequest, DescribeResponse,
     ExecuteSqlRequest, ExecuteSqlResponse, HealthUpdate, ObserveRequest, ObserveResponse,
+    ObserveStreamsRequest, ObserveStreamsResponse, ResumeStreamsRequest, ResumeStreamsResponse,
     SetReadOnlyRequest, SetReadOnlyResponse, StreamHealthRequest, WaitForPositionRequest,
-    WaitForPositionResponse,
+    WaitForPositionResponse, WaitForStreamRequest, WaitForStreamResponse,
 };
+use crate::stream::progress::Streams;
+use crate::stream::wait::wait_for_stream;
 use crate::tablet::Tablet;
 use crate::tablets::Tablets;
 
@@ -69,6 +72,7 @@ pub struct AgentService {
     pub token: String,
     pub host: HostRecord,
     pub tablets: Arc<Tablets>,
+    pub streams: Arc<Streams>,
     /// Changes when a tablet's health has.
     pub health_changes: watch::Receiver<u64>,
 }
@@ -219,6 +223,40 @@ impl Agent for AgentService {
             .await
             .map_err(failed)?;
         Ok(Response::new(WaitForPositionResponse { reached, position }))
+    }
+
+    async fn observe_streams(
+        &self,
+        request: Request<ObserveStreamsRequest>,
+    ) -> Result<Response<ObserveStreamsResponse>, Status> {
+        self.authorize(&request)?;
+        let r = request.into_inner();
+        let mut streams = self.streams.statuses();
+        streams.retain(|s| {
+            r.workflow.is_empty() || (s.keyspace == r.keyspace && s.workflow == r.workflow)
+        });
+        Ok(Response::new(ObserveStreamsResponse { streams }))
+    }
+
+    async fn wait_for_stream(
+        &self,
+        request: Request<WaitForStreamRequest>,
+    ) -> Result<Response<WaitForStreamResponse>, Status> {
+        self.authorize(&request)?;
+        let r = request.into_inner();
+        let tablet = self.tablet(&r.alias)?;
+        let answer = wait_for_stream(&tablet, &r).await.map_err(failed)?;
+        Ok(Response::new(answer))
+    }
+
+    async fn resume_streams(
+        &self,
+        request: Request<ResumeStreamsRequest>,
+    ) -> Result<Response<ResumeStreamsResponse>, Status> {
+        self.authorize(&request)?;
+        let r = request.into_inner();
+        let resumed = self.streams.resume(&r.keyspace, &r.workflow);
+        Ok(Response::new(ResumeStreamsResponse { resumed }))
     }
 
     type StreamHealthStream = Pin<Box<dyn Stream<Item = Result<HealthUpdate, Status>> + Send>>;

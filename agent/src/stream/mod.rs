@@ -1,20 +1,28 @@
-//! Streams: rows on their way from one shard's servers to others', and what they need.
+//! Streams: rows on their way from one shard's servers to others', and what they need. There is one
+//! for each shard of the side that is read, feeding all shards of the other side, run by whichever
+//! agent holds the stream's lock.
 //!
 //! - [`table`]: the shape of a table: columns, the key that rows are read in the order of.
 //! - [`row`]: rows as they are read, changes, and values as SQL literals. The contract of a value
 //!   stands there.
 //! - [`server`]: how an agent connects to any tablet of the cluster.
 //! - [`source`]: what is read: a consistent snapshot of tables, then the changes after it.
+//! - [`target`]: the side that is written: `_vt`, chunks of copied rows, changes.
 //! - [`position`]: what a server has executed.
 //! - [`sharder`]: which target shard a row belongs to.
+//! - [`progress`]: what the agent's streams do, as `ObserveStreams` tells it.
+//! - [`wait`]: waiting until a target has a position.
 
 pub mod error;
 pub mod position;
+pub mod progress;
 pub mod row;
 pub mod server;
 pub mod sharder;
 pub mod source;
 pub mod table;
+pub mod target;
+pub mod wait;
 
 pub use error::StreamError;
 pub use position::{Gtid, Position};

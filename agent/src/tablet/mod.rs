@@ -171,7 +171,7 @@ impl Tablet {
     }
 
     /// A connection as vtplan's administrator.
-    async fn connect(&self, database: Option<&str>) -> Result<Sql, AgentError> {
+    pub(crate) async fn connect(&self, database: Option<&str>) -> Result<Sql, AgentError> {
         let credentials = &self.host.credentials;
         let socket = self.dir.socket();
         let connected = Sql::connect(
