@@ -15,6 +15,8 @@ pub enum Exit {
     Failed = 1,
     /// `plan --detailed-exitcode`: there are changes.
     Changes = 2,
+    /// What is left waits for an approval, a soak or a window.
+    Waiting = 3,
     Interrupted = 130,
 }
 
@@ -51,6 +53,9 @@ struct Body {
     /// Whether the text begins with the details.
     #[serde(skip)]
     details_first: bool,
+    /// What the command exits with, if not [`Exit::Failed`].
+    #[serde(skip)]
+    exit: Option<Exit>,
 }
 
 impl CliError {
@@ -111,6 +116,18 @@ impl CliError {
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());
         self
+    }
+
+    /// It is what a person wanted with Ctrl-C.
+    #[must_use]
+    pub fn interrupted(mut self) -> Self {
+        self.0.exit = Some(Exit::Interrupted);
+        self
+    }
+
+    /// What the command exits with.
+    pub fn exit(&self) -> Exit {
+        self.0.exit.unwrap_or(Exit::Failed)
     }
 
     /// From an error of another crate, whose first line becomes the message.

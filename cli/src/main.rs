@@ -5,6 +5,7 @@
 //! - [`render`]: plans and clusters as text, Markdown, Graphviz and JSON.
 //! - [`context`]: opens the store and finds the cluster.
 //! - [`error`]: what a failed command says, and exit codes.
+//! - [`waits`]: approvals, soaks and windows that a plan waits for. [`workflows`]: workflows by name.
 
 mod args;
 mod commands;
@@ -18,6 +19,8 @@ mod plan_file;
 mod planning;
 mod progress;
 mod render;
+mod waits;
+mod workflows;
 
 use std::process::ExitCode;
 
@@ -37,7 +40,7 @@ fn main() -> ExitCode {
         Ok(exit) => exit.into(),
         Err(error) => {
             error.report(json);
-            Exit::Failed.into()
+            error.exit().into()
         }
     }
 }

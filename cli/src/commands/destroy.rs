@@ -10,6 +10,8 @@ use vtplan_planner::make_destroy_plan;
 use vtplan_state::cluster::Cluster;
 
 use super::Outcome;
+use super::apply::ending::{Ended, say_waiting};
+use super::apply::{Ways, start};
 use crate::args::{Format, Global};
 use crate::context;
 use crate::error::{CliError, Exit};
@@ -68,7 +70,15 @@ pub async fn run(args: DestroyArgs, global: &Global) -> Outcome {
         destroy: true,
         operation: None,
     };
-    super::apply::start(&cluster, approval, args.detach, json, global).await
+    let ways = Ways {
+        detach: args.detach,
+        json,
+        global,
+    };
+    match start(&cluster, approval, "", &ways).await? {
+        Ended::Over(exit) => Ok(exit),
+        Ended::Waiting(paused) => say_waiting(&cluster, &paused, "vtplan destroy", json).await,
+    }
 }
 
 /// Asks for the cluster's name, which nobody types by habit.

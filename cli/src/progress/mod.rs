@@ -10,11 +10,13 @@ use std::time::Duration;
 
 use futures::StreamExt as _;
 use vtplan_agent::submit::{self, PlanUpdate, SubmitError};
+use vtplan_planner::plan::Plan;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{PlanStatus, StepProgress, StepState};
 
 use crate::error::CliError;
 use crate::output;
+use crate::waits::{self, Wait};
 use show::Show;
 
 /// How watching a plan ended.
@@ -29,6 +31,14 @@ pub enum Ending {
         message: String,
         /// The steps that failed.
         steps: Vec<StepProgress>,
+    },
+    /// All that can be done now is done; the rest waits for a person or for time.
+    Waiting {
+        message: String,
+        /// As the plan's steps tell it.
+        waits: Vec<Wait>,
+        done: usize,
+        steps: usize,
     },
     /// Somebody asked to stop it.
     Stopped { done: usize, steps: usize },
@@ -102,7 +112,7 @@ pub async fn follow(cluster: &Cluster, id: &str, show: &mut dyn Show) -> Result<
 }
 
 /// Ctrl-C, or SIGTERM from whoever started the process.
-async fn interrupted() {
+pub async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let terminated = async {
         match signal(SignalKind::terminate()) {
@@ -147,6 +157,7 @@ async fn wish() -> Wish {
 #[derive(Default)]
 struct Seen {
     steps: std::collections::BTreeMap<String, StepProgress>,
+    plan: Option<Plan>,
     total: usize,
     destroy: bool,
     running: usize,
@@ -159,6 +170,7 @@ impl Seen {
                 self.total = picture.plan.steps.len();
                 self.destroy = picture.record.destroy;
                 show.begin(&picture);
+                self.plan = Some(picture.plan.clone());
                 let mut steps: Vec<_> = picture.steps.into_values().collect();
                 steps.sort_by_key(|s| (s.ended_at.unwrap_or(u64::MAX), s.started_at));
                 for step in steps {
@@ -194,6 +206,16 @@ impl Seen {
         self.steps.values().filter(|s| s.state == state).count()
     }
 
+    fn waits(&self) -> Vec<Wait> {
+        let done = |step: &str| {
+            let step = self.steps.get(step);
+            step.is_some_and(|s| s.state == StepState::Done)
+        };
+        let plan = self.plan.as_ref();
+        plan.map(|plan| waits::of_plan(plan, done))
+            .unwrap_or_default()
+    }
+
     fn status(&self, status: PlanStatus) -> Option<Ending> {
         match status {
             PlanStatus::Running => None,
@@ -205,17 +227,21 @@ impl Seen {
                 done: self.count(StepState::Done),
                 steps: self.total,
             }),
-            PlanStatus::Waiting { message, .. } | PlanStatus::Failed { message, .. } => {
-                Some(Ending::Failed {
-                    message,
-                    steps: self
-                        .steps
-                        .values()
-                        .filter(|s| s.state == StepState::Failed)
-                        .cloned()
-                        .collect(),
-                })
-            }
+            PlanStatus::Waiting { message, .. } => Some(Ending::Waiting {
+                message,
+                waits: self.waits(),
+                done: self.count(StepState::Done),
+                steps: self.total,
+            }),
+            PlanStatus::Failed { message, .. } => Some(Ending::Failed {
+                message,
+                steps: self
+                    .steps
+                    .values()
+                    .filter(|s| s.state == StepState::Failed)
+                    .cloned()
+                    .collect(),
+            }),
         }
     }
 }
