@@ -15,8 +15,10 @@ use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{HostName, HostRecord, KeyspaceName, TabletAlias, WorkflowName};
 use vtplan_state::store::StoreError;
 
+use crate::fence;
 use crate::proto::v1;
 use crate::proto::v1::agent_client::AgentClient as Stub;
+use crate::proto::v1::{PrepareFenceRequest, RemoveFenceRequest, SetFenceRequest};
 use crate::service::TOKEN_HEADER;
 
 /// Why an agent could not be asked, or what it answered instead.
@@ -287,6 +289,49 @@ impl AgentClient {
             )
             .await?;
         Ok(answer.position)
+    }
+
+    /// Puts a fence on tables of a primary, open or closed, or sets the one that is there. Waits
+    /// for the tables' open transactions for as long as `ask` says.
+    pub async fn prepare_fence(&self, ask: PrepareFenceRequest) -> Result<(), CallError> {
+        let limit = self.patience(ask.timeout_ms, fence::PREPARE_PATIENCE);
+        let ask = request(ask, limit);
+        self.call(
+            limit,
+            |mut stub| async move { stub.prepare_fence(ask).await },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// Closes or opens a fence that was prepared, or, without a workflow, makes the whole shard's
+    /// server as its record says. Gives the primary's position after that: everything that was
+    /// written before the fence was closed is in it.
+    pub async fn set_fence(&self, ask: SetFenceRequest) -> Result<String, CallError> {
+        let limit = self.patience(ask.timeout_ms, fence::SET_PATIENCE);
+        let ask = request(ask, limit);
+        let answer = self
+            .call(limit, |mut stub| async move { stub.set_fence(ask).await })
+            .await?;
+        Ok(answer.position)
+    }
+
+    /// Takes a workflow's fence off a primary; nothing when there is none.
+    pub async fn remove_fence(&self, ask: RemoveFenceRequest) -> Result<(), CallError> {
+        let limit = self.patience(ask.timeout_ms, fence::PREPARE_PATIENCE);
+        let ask = request(ask, limit);
+        self.call(
+            limit,
+            |mut stub| async move { stub.remove_fence(ask).await },
+        )
+        .await?;
+        Ok(())
+    }
+
+    /// How long a call may take that itself waits on the agent's side. `0`: as long as `default`.
+    fn patience(&self, milliseconds: u64, default: Duration) -> Duration {
+        let wait = fence::patience(milliseconds, default);
+        wait + self.clients.timeouts.observe
     }
 
     /// Waits until a tablet has executed everything in `position`. `false`: not within `wait`.

@@ -6,6 +6,7 @@
 //! - [`mysqld`]: servers as processes.
 //! - [`tablets`], [`tablet`]: what the records say of this host's tablets, made so.
 //! - [`flavor`]: what differs between MariaDB and MySQL.
+//! - [`fence`]: who may write while data moves.
 //! - [`service`]: the gRPC service; its messages are in [`proto`], [`client`] calls it.
 //! - [`stream`]: workflows' streams, which copy rows and follow their changes.
 //! - [`conductor`]: carries out approved plans, in one agent at a time.
@@ -18,6 +19,7 @@ pub mod conductor;
 pub mod config;
 pub mod disk;
 pub mod error;
+pub mod fence;
 pub mod flavor;
 pub mod host;
 pub mod mysqld;

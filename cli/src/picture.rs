@@ -335,7 +335,9 @@ fn tablet(record: &TabletRecord, shard: &ShardRecord, seen: Option<&ObservedTabl
             tablet.version = format!("{} {}", server.flavor, server.version);
             tablet.position.clone_from(&server.position);
             (tablet.state, tablet.message) = match (&server.role, is_primary) {
-                (ObservedRole::Primary { .. }, true) if server.read_only => {
+                (ObservedRole::Primary { .. }, true)
+                    if server.read_only && shard.takes_writes() =>
+                {
                     (TabletState::Wrong, "it is read-only".to_owned())
                 }
                 (ObservedRole::Primary { term }, true) if *term != shard.term => (

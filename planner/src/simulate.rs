@@ -333,6 +333,7 @@ fn set_roles(live: &mut Live, keyspace: &KeyspaceName, shard: &ShardName, tablet
     let (Some(primary), term) = (record.primary.clone(), record.term) else {
         return;
     };
+    let takes_writes = record.takes_writes();
     let durability = live.records.keyspaces.get(keyspace).map(|k| k.durability);
     let semi_sync = durability.is_some_and(|durability| durability != Durability::None);
     for alias in tablets {
@@ -343,7 +344,7 @@ fn set_roles(live: &mut Live, keyspace: &KeyspaceName, shard: &ShardName, tablet
             continue;
         };
         let is_primary = *alias == primary;
-        server.read_only = !is_primary;
+        server.read_only = !(is_primary && takes_writes);
         server.semi_sync = semi_sync;
         if is_primary {
             server.role = ObservedRole::Primary { term };

@@ -136,18 +136,23 @@ fn primary<'a>(
     seen.live.records.shard(keyspace, shard)?.primary.as_ref()
 }
 
-/// Whether a shard's primary is another one than `not`, and takes writes.
+/// Whether a shard's primary is another one than `not`, and takes writes as far as the shard's
+/// record lets it: one of a shard that does not serve, or is fenced, takes them of streams alone.
 fn takes_writes(
     seen: &Gathered,
     keyspace: &KeyspaceName,
     shard: &ShardName,
     not: Option<&TabletAlias>,
 ) -> bool {
-    let Some(primary) = primary(seen, keyspace, shard) else {
+    let Some(record) = seen.live.records.shard(keyspace, shard) else {
+        return false;
+    };
+    let Some(primary) = &record.primary else {
         return false;
     };
     Some(primary) != not
         && running(seen, primary).is_some_and(|server| {
-            !server.read_only && matches!(server.role, ObservedRole::Primary { .. })
+            (!server.read_only || !record.takes_writes())
+                && matches!(server.role, ObservedRole::Primary { .. })
         })
 }

@@ -79,6 +79,8 @@ fn followers(
     primary: &TabletAlias,
 ) -> Waiting {
     let mut missing = Vec::new();
+    // The primary of a shard that is fenced, or does not serve, is read-only and one all the same.
+    let fenced = (seen.live.records.shard(keyspace, shard)).is_some_and(|s| !s.takes_writes());
     for tablet in seen.live.records.tablets_of(keyspace, shard) {
         let alias = &tablet.alias;
         let state = seen.live.observed.tablets.get(alias).map(|t| &t.server);
@@ -87,7 +89,7 @@ fn followers(
             continue;
         };
         match &running.role {
-            ObservedRole::Primary { .. } if alias == primary && !running.read_only => {}
+            ObservedRole::Primary { .. } if alias == primary && (fenced || !running.read_only) => {}
             _ if alias == primary => missing.push(format!("{alias} becomes primary")),
             ObservedRole::Replica {
                 source,

@@ -162,6 +162,10 @@ impl Flavor for MariaDb {
         }]
     }
 
+    fn set_fenced(&self) -> Vec<&'static str> {
+        self.set_read_only(true)
+    }
+
     fn set_admin_writable(&self) -> Option<&'static str> {
         None
     }

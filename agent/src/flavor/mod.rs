@@ -132,6 +132,8 @@ pub trait Flavor: Send + Sync + std::fmt::Debug {
     fn facts(&self, variables: &BTreeMap<String, String>) -> Facts;
 
     fn set_read_only(&self, on: bool) -> Vec<&'static str>;
+    /// Stops writes of all accounts but administrators', whatever was before.
+    fn set_fenced(&self) -> Vec<&'static str>;
     /// Lets administrators write while everybody else may not.
     fn set_admin_writable(&self) -> Option<&'static str>;
     fn set_admin_read_only(&self) -> Option<&'static str>;

@@ -225,6 +225,13 @@ impl Flavor for MySql {
         }
     }
 
+    fn set_fenced(&self) -> Vec<&'static str> {
+        vec![
+            "SET GLOBAL read_only = ON",
+            "SET GLOBAL super_read_only = OFF",
+        ]
+    }
+
     fn set_admin_writable(&self) -> Option<&'static str> {
         Some("SET GLOBAL super_read_only = OFF")
     }

@@ -17,13 +17,16 @@ use vtplan_planner::live::ObservedTablet;
 use vtplan_state::model::HostRecord;
 
 use crate::error::AgentError;
+use crate::fence::{self, Fence};
 use crate::proto::v1::agent_server::{Agent, AgentServer};
 use crate::proto::v1::{
     CanonicalTable, CanonicalizeRequest, CanonicalizeResponse, DescribeRequest, DescribeResponse,
     ExecuteSqlRequest, ExecuteSqlResponse, HealthUpdate, ObserveRequest, ObserveResponse,
-    ObserveStreamsRequest, ObserveStreamsResponse, ResumeStreamsRequest, ResumeStreamsResponse,
-    SetReadOnlyRequest, SetReadOnlyResponse, StreamHealthRequest, WaitForPositionRequest,
-    WaitForPositionResponse, WaitForStreamRequest, WaitForStreamResponse,
+    ObserveStreamsRequest, ObserveStreamsResponse, PrepareFenceRequest, PrepareFenceResponse,
+    RemoveFenceRequest, RemoveFenceResponse, ResumeStreamsRequest, ResumeStreamsResponse,
+    SetFenceRequest, SetFenceResponse, SetReadOnlyRequest, SetReadOnlyResponse,
+    StreamHealthRequest, WaitForPositionRequest, WaitForPositionResponse, WaitForStreamRequest,
+    WaitForStreamResponse,
 };
 use crate::stream::progress::Streams;
 use crate::stream::wait::wait_for_stream;
@@ -209,6 +212,63 @@ impl Agent for AgentService {
             .await
             .map_err(failed)?;
         Ok(Response::new(SetReadOnlyResponse { position }))
+    }
+
+    async fn prepare_fence(
+        &self,
+        request: Request<PrepareFenceRequest>,
+    ) -> Result<Response<PrepareFenceResponse>, Status> {
+        self.authorize(&request)?;
+        let r = request.into_inner();
+        let patience = fence::patience(r.timeout_ms, fence::PREPARE_PATIENCE);
+        let fence = Fence {
+            keyspace: r.keyspace,
+            workflow: r.workflow,
+        };
+        self.tablet(&r.alias)?
+            .prepare_fence(r.term, fence, r.tables, r.writes_at, r.closed, patience)
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(PrepareFenceResponse {}))
+    }
+
+    async fn set_fence(
+        &self,
+        request: Request<SetFenceRequest>,
+    ) -> Result<Response<SetFenceResponse>, Status> {
+        self.authorize(&request)?;
+        let r = request.into_inner();
+        let patience = fence::patience(r.timeout_ms, fence::SET_PATIENCE);
+        let tablet = self.tablet(&r.alias)?;
+        let position = if r.workflow.is_empty() {
+            tablet.set_shard_fence(r.term, r.closed, patience).await
+        } else {
+            let fence = Fence {
+                keyspace: r.keyspace,
+                workflow: r.workflow,
+            };
+            tablet.set_fence(r.term, fence, r.closed, patience).await
+        };
+        let position = position.map_err(failed)?;
+        Ok(Response::new(SetFenceResponse { position }))
+    }
+
+    async fn remove_fence(
+        &self,
+        request: Request<RemoveFenceRequest>,
+    ) -> Result<Response<RemoveFenceResponse>, Status> {
+        self.authorize(&request)?;
+        let r = request.into_inner();
+        let patience = fence::patience(r.timeout_ms, fence::PREPARE_PATIENCE);
+        let fence = Fence {
+            keyspace: r.keyspace,
+            workflow: r.workflow,
+        };
+        self.tablet(&r.alias)?
+            .remove_fence(r.term, fence, patience)
+            .await
+            .map_err(failed)?;
+        Ok(Response::new(RemoveFenceResponse {}))
     }
 
     async fn wait_for_position(

@@ -3,10 +3,11 @@
 //! Each tablet has a task of its own ([`task`]) that compares what should be with what is, about
 //! once a second and whenever the records change: [`server`] gets the mysqld up, [`accounts`]
 //! makes vtplan's accounts, [`role`] makes it a primary or a replica. What others ask of a tablet
-//! over gRPC is in [`requests`], [`tables`] and [`canonical`].
+//! over gRPC is in [`requests`], [`fence`], [`tables`] and [`canonical`].
 
 pub mod accounts;
 pub mod canonical;
+pub mod fence;
 pub mod requests;
 pub mod role;
 pub mod role_file;
@@ -50,6 +51,9 @@ pub struct Tablet {
 pub struct RoleState {
     /// A primary takes no writes for now because a reparent asked for it.
     hold: Option<Hold>,
+    /// The term for which this agent has made sure that the tablet is primary, and let the admin
+    /// write, although other accounts may not.
+    open: Option<u64>,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -64,6 +68,8 @@ pub struct Status {
     pub server: ServerState,
     /// What keeps the tablet from being as its record says; empty: nothing.
     pub problem: String,
+    /// A primary that takes no writes because its shard's record says so.
+    pub fenced: bool,
     pub disk: Space,
 }
 
@@ -79,6 +85,7 @@ impl Tablet {
                     message: "not looked at yet".to_owned(),
                 },
                 problem: String::new(),
+                fenced: false,
                 disk: Space::default(),
             }),
             role: Arc::default(),
@@ -104,14 +111,21 @@ impl Tablet {
 
     /// Takes what was seen, and tells those who follow health when it differs.
     fn set_status(&self, server: ServerState, problem: String) {
+        self.set_status_of(server, problem, false);
+    }
+
+    fn set_status_of(&self, server: ServerState, problem: String, fenced: bool) {
         let status = Status {
             server,
             problem,
+            fenced,
             disk: disk::space(self.dir.path()).unwrap_or_default(),
         };
         let mut current = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         // Free space changes all the time, and nobody waits for it.
-        let told = current.server != status.server || current.problem != status.problem;
+        let told = current.server != status.server
+            || current.problem != status.problem
+            || current.fenced != status.fenced;
         *current = status;
         drop(current);
         if told {
@@ -143,7 +157,9 @@ impl Tablet {
                     ObservedRole::Primary { term } => {
                         health.tablet_type = "primary".to_owned();
                         health.term = term;
-                        health.serving = !server.read_only;
+                        // It answers reads, and gates know from the records that it takes no
+                        // writes.
+                        health.serving = !server.read_only || status.fenced;
                         health.lag_seconds = 0;
                     }
                     ObservedRole::Replica {

@@ -7,7 +7,6 @@ use std::time::Duration;
 use tokio::sync::OwnedRwLockReadGuard;
 use tokio::time::{Instant, sleep};
 
-use super::role_file::RoleFile;
 use super::{Hold, RoleState, Tablet};
 use crate::error::AgentError;
 use crate::sql::Sql;
@@ -32,18 +31,12 @@ impl Tablet {
     ) -> Result<u64, AgentError> {
         let role = self.role.clone().read_owned().await;
         self.check_primary(term)?;
-        if role.hold.is_some() {
-            return Err(AgentError::Refused(format!(
-                "tablet {} takes no writes: its shard is being reparented",
-                self.alias
-            )));
-        }
         // A task of its own, because a caller that goes away does not end what the server does:
         // the role must not change before it has.
         let tablet = self.clone();
         let run = tokio::spawn(async move {
             tablet
-                .execute_holding(role, &statements, foreign_key_checks)
+                .execute_holding(role, term, &statements, foreign_key_checks)
                 .await
         });
         run.await
@@ -52,18 +45,15 @@ impl Tablet {
 
     async fn execute_holding(
         &self,
-        _role: OwnedRwLockReadGuard<RoleState>,
+        role: OwnedRwLockReadGuard<RoleState>,
+        term: u64,
         statements: &[String],
         foreign_key_checks: bool,
     ) -> Result<u64, AgentError> {
         let keyspace = self.record().keyspace;
         let mut sql = self.connect(Some(keyspace.as_str())).await?;
-        if self.facts(&mut sql).await?.read_only {
-            return Err(AgentError::Refused(format!(
-                "tablet {} takes no writes now",
-                self.alias
-            )));
-        }
+        let facts = self.facts(&mut sql).await?;
+        self.check_admin_writes(&role, &facts, term)?;
         let checks = u8::from(foreign_key_checks);
         sql.run(
             "setting foreign_key_checks",
@@ -76,23 +66,6 @@ impl Tablet {
         }
         sql.close().await;
         Ok(affected)
-    }
-
-    fn check_primary(&self, term: u64) -> Result<(), AgentError> {
-        let file = RoleFile::read(&self.dir)?;
-        if file.primary && file.term == term {
-            return Ok(());
-        }
-        Err(AgentError::Refused(format!(
-            "tablet {} is not primary for term {term}: it {} for term {}",
-            self.alias,
-            if file.primary {
-                "is primary"
-            } else {
-                "is no primary"
-            },
-            file.term
-        )))
     }
 
     /// Holds a primary's writes for at most `hold_for` (zero: a minute), or lets them through

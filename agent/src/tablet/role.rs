@@ -1,5 +1,9 @@
 //! A tablet's role: what the records say it should be, and making its server that.
 //!
+//! A primary takes writes of the gates' account exactly when its shard's record says so
+//! ([`ShardRecord::takes_writes`]); while it does not, it is a primary all the same, for replicas and
+//! for the admin's account, as which streams write.
+//!
 //! A server starts read-only. It takes writes only after its agent, with a lease of its own in
 //! hand, has read from the store that it is the primary of this very term. A tablet that was
 //! primary becomes read-only before it does anything else.
@@ -30,6 +34,8 @@ use crate::sql::Sql;
 
 /// How long a change of role waits for statements that only a primary may run.
 const STATEMENTS_PATIENCE: Duration = Duration::from_secs(10);
+/// How long commits are waited for before clients are disconnected.
+const COMMITS_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between attempts to start a replication that has stopped by itself.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
@@ -42,7 +48,7 @@ pub enum Wanted {
         term: u64,
         /// Whether commits wait for a replica.
         semi_sync: bool,
-        /// Writes are fenced for now.
+        /// It takes writes of the admin's account alone: streams write.
         fenced: bool,
     },
     Replica {
@@ -80,7 +86,7 @@ pub fn wanted(
         return Wanted::Primary {
             term: shard.term,
             semi_sync,
-            fenced: shard.fenced,
+            fenced: !shard.takes_writes(),
         };
     }
     let address = records.tablets.get(primary).and_then(|source| {
@@ -175,10 +181,22 @@ impl Tablet {
     /// Stops writes. Commits under way are waited for; clients that keep it from happening (a
     /// commit that waits for a replica, a lock on tables) are disconnected.
     pub(super) async fn set_read_only_now(&self, sql: &mut Sql) -> Result<(), AgentError> {
-        let what = "turning read_only on";
         let statements = self.host.flavor.set_read_only(true);
-        sql.run(what, "SET SESSION lock_wait_timeout = 5").await?;
-        if let Err(error) = sql.run_all(what, &statements).await {
+        self.stop_writes(sql, &statements, COMMITS_PATIENCE).await
+    }
+
+    /// As [`Tablet::set_read_only_now`], with the statements that do it.
+    pub(super) async fn stop_writes(
+        &self,
+        sql: &mut Sql,
+        statements: &[&'static str],
+        patience: Duration,
+    ) -> Result<(), AgentError> {
+        let what = "turning read_only on";
+        let seconds = patience.as_secs().clamp(1, COMMITS_PATIENCE.as_secs());
+        sql.run(what, &format!("SET SESSION lock_wait_timeout = {seconds}"))
+            .await?;
+        if let Err(error) = sql.run_all(what, statements).await {
             info!(tablet = %self.alias, %error, "disconnecting clients to turn read_only on");
             let query = format!(
                 "SELECT id FROM information_schema.processlist WHERE user = {}",
@@ -188,7 +206,7 @@ impl Tablet {
                 // It may have gone by itself.
                 let _ = sql.run(what, &format!("KILL {id}")).await;
             }
-            sql.run_all(what, &statements).await?;
+            sql.run_all(what, statements).await?;
         }
         Ok(())
     }
@@ -209,15 +227,19 @@ impl Tablet {
         if promoted && !facts.read_only {
             if fenced {
                 let mut role = self.lock_role().await?;
+                self.fence_now(sql, COMMITS_PATIENCE).await?;
                 role.hold = None;
-                return self.set_read_only_now(sql).await;
+                role.open = Some(term);
+                info!(tablet = %self.alias, term, "fenced");
             }
             return self.keep_semi_sync(sql, &facts, semi_sync).await;
         }
         if promoted {
-            let held = self.role.read().await.hold;
-            let held = held.is_some_and(|h| h.term == term && Instant::now() < h.until);
-            if fenced || held {
+            let role = self.role.read().await;
+            let held = (role.hold).is_some_and(|h| h.term == term && Instant::now() < h.until);
+            let open = self.open_to_admin(&role, &facts, term);
+            drop(role);
+            if held || (fenced && open) {
                 return self.keep_semi_sync(sql, &facts, semi_sync).await;
             }
         }
@@ -233,8 +255,11 @@ impl Tablet {
         {
             return Ok(());
         }
-        self.reclaim(term, file.primary && file.term == term)
+        let shard = self
+            .reclaim(term, file.primary && file.term == term)
             .await?;
+        // What the task was told may be old.
+        let fenced = fenced || !shard.takes_writes();
         let next = RoleFile {
             term,
             primary: true,
@@ -246,19 +271,24 @@ impl Tablet {
         }
         self.make_database(sql, &facts).await?;
         self.keep_semi_sync(sql, &facts, semi_sync).await?;
-        if !fenced {
-            let statements = self.host.flavor.set_read_only(false);
+        let flavor = &self.host.flavor;
+        if fenced {
+            sql.run_all("letting the admin write", flavor.set_fenced())
+                .await?;
+        } else {
+            let statements = flavor.set_read_only(false);
             sql.run_all("turning read_only off", statements).await?;
         }
         role.hold = None;
-        info!(tablet = %self.alias, term, "primary");
+        role.open = Some(term);
+        info!(tablet = %self.alias, term, fenced, "primary");
         Ok(())
     }
 
     /// Makes sure, with the store, that the tablet is primary of the term. `again`: it was already,
     /// and may have promised a conductor not to take writes; then the shard's record is written
-    /// anew, so that a conductor that relies on that promise is refused.
-    async fn reclaim(&self, term: u64, again: bool) -> Result<(), AgentError> {
+    /// anew, so that a conductor that relies on that promise is refused. Returns the record.
+    async fn reclaim(&self, term: u64, again: bool) -> Result<ShardRecord, AgentError> {
         if !self.host.has_lease() {
             return Err(AgentError::Refused(format!(
                 "tablet {} does not take writes yet: its agent's lease in the store has ended",
@@ -287,7 +317,7 @@ impl Tablet {
                 return Err(refused());
             }
         }
-        Ok(())
+        Ok(shard)
     }
 
     /// Applies everything that was received and then forgets the source.
@@ -402,6 +432,7 @@ impl Tablet {
         if file.primary || !facts.read_only {
             let mut role = self.lock_role().await?;
             role.hold = None;
+            role.open = None;
             self.set_read_only_now(sql).await?;
         } else {
             self.keep_read_only(sql, &facts).await?;

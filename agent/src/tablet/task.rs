@@ -126,7 +126,8 @@ impl Tablet {
         match seen {
             Ok(state) => {
                 let settled = problem.is_empty() && is_settled(&wanted, &state);
-                self.set_status(ServerState::Running(state), problem);
+                let fenced = matches!(wanted, Wanted::Primary { fenced: true, .. });
+                self.set_status_of(ServerState::Running(state), problem, fenced);
                 if settled { SETTLED } else { UNSETTLED }
             }
             Err(error) => {

@@ -1,0 +1,355 @@
+//! The fence on tables: statements, and running them on a primary as the admin.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::{Instant, sleep};
+use tracing::debug;
+
+use super::Fence;
+use crate::error::AgentError;
+use crate::flavor::{identifier, literal};
+use crate::sql::Sql;
+
+/// One attempt to lock a table for a trigger: statements that come meanwhile wait as long.
+const ATTEMPT_SECONDS: u64 = 1;
+/// Pause after an attempt, in which they go on.
+const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
+
+/// What every trigger's name of ours starts with.
+pub const TRIGGER_PREFIX: &str = "_vt_fence_";
+
+/// What a write can be, with the ends of its triggers' names.
+const EVENTS: [(&str, &str); 3] = [("INSERT", "ins"), ("UPDATE", "upd"), ("DELETE", "del")];
+
+/// `SIGNAL` takes no longer texts (MySQL: 128 characters).
+const MAX_MESSAGE: usize = 128;
+
+/// A server's error for a lock that was not had in time.
+const LOCK_WAIT_TIMEOUT: &str = "(error 1205)";
+const DEADLOCK: &str = "(error 1213)";
+/// ER_BAD_DB_ERROR, ER_NO_SUCH_TABLE: there never was a fence.
+const NOTHING_THERE: [&str; 2] = ["(error 1049)", "(error 1146)"];
+
+impl Fence {
+    /// Names of one workflow's triggers, up to the table: 64 characters are all that a name has.
+    fn trigger_prefix(&self) -> String {
+        format!("{TRIGGER_PREFIX}{:016x}_", fingerprint(&self.workflow))
+    }
+
+    fn trigger(&self, table: &str, end: &str) -> String {
+        format!("{}{:016x}_{end}", self.trigger_prefix(), fingerprint(table))
+    }
+
+    /// What the triggers of a table do.
+    fn body(&self, table: &str, writes_at: &str, admin: &str) -> String {
+        let message = literal(&message(&self.keyspace, table, writes_at));
+        // No row counts as closed: a row is made before triggers are, and removed after them.
+        // The error is the one that a read-only server gives.
+        format!(
+            "BEGIN \
+             DECLARE shut TINYINT DEFAULT 1; \
+             IF CAST(SUBSTRING_INDEX(USER(), '@', 1) AS BINARY) <> CAST({} AS BINARY) THEN \
+             SELECT closed INTO shut FROM _vt.fence WHERE workflow = {} AND keyspace = {} \
+             LOCK IN SHARE MODE; \
+             IF shut <> 0 THEN \
+             SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290, MESSAGE_TEXT = {message}; \
+             END IF; END IF; END",
+            literal(admin),
+            literal(&self.workflow),
+            literal(&self.keyspace),
+        )
+    }
+
+    fn row(&self) -> String {
+        format!(
+            "workflow = {} AND keyspace = {}",
+            literal(&self.workflow),
+            literal(&self.keyspace)
+        )
+    }
+}
+
+/// FNV-1a: a short name for a long one, the same in every version.
+fn fingerprint(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
+        (hash ^ u64::from(byte)).wrapping_mul(0x0000_0100_0000_01b3)
+    })
+}
+
+fn message(keyspace: &str, table: &str, writes_at: &str) -> String {
+    let full = format!(
+        "table `{table}` is moving: keyspace `{writes_at}` has its writes, `{keyspace}` takes none"
+    );
+    if full.chars().count() <= MAX_MESSAGE {
+        return full;
+    }
+    let short = format!("table `{table}` is moving to keyspace `{writes_at}`");
+    short.chars().take(MAX_MESSAGE).collect()
+}
+
+/// Settings of a connection that works on fences.
+async fn settle(sql: &mut Sql, lock_seconds: u64) -> Result<(), AgentError> {
+    // The SQL mode is kept with a trigger, and says how its text is read.
+    sql.run(
+        "preparing to fence",
+        &format!(
+            "SET SESSION sql_mode = '', SESSION lock_wait_timeout = {lock_seconds}, \
+             SESSION innodb_lock_wait_timeout = {lock_seconds}"
+        ),
+    )
+    .await?;
+    Ok(())
+}
+
+/// Puts a fence on tables.
+///
+/// # Errors
+/// When a table is not there, or its open transactions did not end within `patience`; what has been
+/// done by then stays.
+pub async fn prepare(
+    sql: &mut Sql,
+    fence: &Fence,
+    tables: &[String],
+    writes_at: &str,
+    admin: &str,
+    closed: bool,
+    patience: Duration,
+) -> Result<(), AgentError> {
+    let give_up = Instant::now() + patience;
+    let what = "making the table of fences";
+    settle(sql, ATTEMPT_SECONDS).await?;
+    sql.run(what, "CREATE DATABASE IF NOT EXISTS _vt").await?;
+    sql.run(
+        what,
+        "CREATE TABLE IF NOT EXISTS _vt.fence (\
+         workflow VARCHAR(191) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
+         keyspace VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
+         closed TINYINT NOT NULL, \
+         changes BIGINT UNSIGNED NOT NULL DEFAULT 0, \
+         PRIMARY KEY (workflow, keyspace)) ENGINE = InnoDB",
+    )
+    .await?;
+    let there = existing(sql, fence).await?;
+    set_row(sql, fence, closed, true, give_up).await?;
+    for table in tables {
+        let body = fence.body(table, writes_at, admin);
+        for (event, end) in EVENTS {
+            let name = fence.trigger(table, end);
+            match there.get(&name) {
+                Some(found) if same_text(found, &body) => continue,
+                Some(_) => drop_trigger(sql, fence, &name, give_up).await?,
+                None => {}
+            }
+            let create = format!(
+                "CREATE TRIGGER {keyspace}.{} BEFORE {event} ON {keyspace}.{} FOR EACH ROW {body}",
+                identifier(&name),
+                identifier(table),
+                keyspace = identifier(&fence.keyspace),
+            );
+            let what = format!("fencing table `{table}`");
+            in_attempts(sql, &what, &create, give_up).await?;
+        }
+    }
+    Ok(())
+}
+
+/// Closes or opens a fence; when it is closed, what wrote before has ended.
+///
+/// # Errors
+/// When there is no such fence, or transactions that wrote to its tables did not end within
+/// `patience`: then it is as it was.
+pub async fn set(
+    sql: &mut Sql,
+    fence: &Fence,
+    closed: bool,
+    patience: Duration,
+) -> Result<(), AgentError> {
+    let give_up = Instant::now() + patience;
+    // Whole seconds are what the server knows.
+    settle(sql, patience.as_secs().max(1)).await?;
+    set_row(sql, fence, closed, false, give_up).await
+}
+
+async fn set_row(
+    sql: &mut Sql,
+    fence: &Fence,
+    closed: bool,
+    create: bool,
+    give_up: Instant,
+) -> Result<(), AgentError> {
+    let what = if closed {
+        "closing the fence"
+    } else {
+        "opening the fence"
+    };
+    let flag = u8::from(closed);
+    // It counts, so that the row changes, and the server's position with it, even when the flag
+    // does not: then the position that is read next has everything that was committed before.
+    let statement = if create {
+        format!(
+            "INSERT INTO _vt.fence (workflow, keyspace, closed) VALUES ({}, {}, {flag}) \
+             ON DUPLICATE KEY UPDATE closed = {flag}, changes = changes + 1",
+            literal(&fence.workflow),
+            literal(&fence.keyspace)
+        )
+    } else {
+        format!(
+            "UPDATE _vt.fence SET closed = {flag}, changes = changes + 1 WHERE {}",
+            fence.row()
+        )
+    };
+    loop {
+        let done = sql.run_single(what, &statement).await;
+        let error = match done {
+            Ok(0) => {
+                return Err(AgentError::Refused(format!(
+                    "there is no fence of workflow {} on keyspace {}: it has to be prepared first",
+                    fence.workflow, fence.keyspace
+                )));
+            }
+            Ok(_) => return Ok(()),
+            Err(error) => error,
+        };
+        let text = error.to_string();
+        let again = (text.contains(DEADLOCK) || (create && text.contains(LOCK_WAIT_TIMEOUT)))
+            && Instant::now() < give_up;
+        if !again {
+            if NOTHING_THERE.iter().any(|code| text.contains(code)) {
+                return Err(AgentError::Refused(format!(
+                    "there is no fence on this server at all: it has to be prepared first ({text})"
+                )));
+            }
+            if text.contains(LOCK_WAIT_TIMEOUT) {
+                return Err(AgentError::Refused(format!(
+                    "{what} of workflow {}: transactions that wrote to its tables have not ended in \
+                     time; it is as it was",
+                    fence.workflow
+                )));
+            }
+            return Err(error);
+        }
+        debug!(workflow = fence.workflow, %error, "the fence is set again");
+    }
+}
+
+/// Takes a fence away.
+pub async fn remove(sql: &mut Sql, fence: &Fence, patience: Duration) -> Result<(), AgentError> {
+    let give_up = Instant::now() + patience;
+    settle(sql, ATTEMPT_SECONDS).await?;
+    for name in existing(sql, fence).await?.keys() {
+        drop_trigger(sql, fence, name, give_up).await?;
+    }
+    let delete = format!("DELETE FROM _vt.fence WHERE {}", fence.row());
+    match in_attempts(sql, "removing the fence", &delete, give_up).await {
+        Err(error)
+            if NOTHING_THERE
+                .iter()
+                .any(|code| error.to_string().contains(code)) =>
+        {
+            Ok(())
+        }
+        done => done,
+    }
+}
+
+/// The triggers of a fence that are there, with what they do.
+async fn existing(sql: &mut Sql, fence: &Fence) -> Result<BTreeMap<String, String>, AgentError> {
+    let query = format!(
+        "SELECT trigger_name AS name, action_statement AS body FROM information_schema.triggers \
+         WHERE trigger_schema = {} AND LEFT(trigger_name, {}) = {}",
+        literal(&fence.keyspace),
+        fence.trigger_prefix().len(),
+        literal(&fence.trigger_prefix()),
+    );
+    let rows = sql.rows("looking for the fence's triggers", &query).await?;
+    Ok(rows
+        .into_iter()
+        .filter_map(|mut row| Some((row.remove("name")??, row.remove("body")??)))
+        .collect())
+}
+
+/// Servers print what they were given, but for white space.
+fn same_text(a: &str, b: &str) -> bool {
+    a.split_whitespace().eq(b.split_whitespace())
+}
+
+async fn drop_trigger(
+    sql: &mut Sql,
+    fence: &Fence,
+    name: &str,
+    give_up: Instant,
+) -> Result<(), AgentError> {
+    let drop = format!(
+        "DROP TRIGGER IF EXISTS {}.{}",
+        identifier(&fence.keyspace),
+        identifier(name)
+    );
+    in_attempts(sql, "removing a trigger of the fence", &drop, give_up).await
+}
+
+/// Runs a statement that needs a lock, in short attempts: while one waits, statements that come
+/// after it wait too.
+async fn in_attempts(
+    sql: &mut Sql,
+    what: &str,
+    statement: &str,
+    give_up: Instant,
+) -> Result<(), AgentError> {
+    loop {
+        match sql.run(what, statement).await {
+            Ok(_) => return Ok(()),
+            Err(error) if error.to_string().contains(LOCK_WAIT_TIMEOUT) => {
+                if Instant::now() >= give_up {
+                    return Err(AgentError::Refused(format!(
+                        "{what}: a transaction keeps the table in use and does not end; end it, or \
+                         try again later"
+                    )));
+                }
+                sleep(BETWEEN_ATTEMPTS).await;
+            }
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn fence() -> Fence {
+        Fence {
+            keyspace: "k".repeat(63),
+            workflow: format!("{}.{}", "k".repeat(63), "w".repeat(63)),
+        }
+    }
+
+    #[test]
+    fn names_of_triggers_fit_and_differ_by_workflow_table_and_event() {
+        let other = Fence {
+            workflow: "other.workflow".to_owned(),
+            ..fence()
+        };
+        let mut names = std::collections::BTreeSet::new();
+        for fence in [fence(), other] {
+            for table in ["a", "b", &"ü".repeat(64)] {
+                for (_, end) in EVENTS {
+                    let name = fence.trigger(table, end);
+                    assert!(name.chars().count() <= 64, "{name}");
+                    assert!(name.starts_with(&fence.trigger_prefix()));
+                    names.insert(name);
+                }
+            }
+        }
+        assert_eq!(names.len(), 2 * 3 * 3);
+    }
+
+    #[test]
+    fn a_message_fits_whatever_the_names() {
+        let text = message("commerce", "customer", "customer");
+        assert!(text.contains("`customer` is moving"), "{text}");
+        let long = message(&"k".repeat(63), &"t".repeat(64), &"x".repeat(63));
+        assert!(long.chars().count() <= MAX_MESSAGE, "{long}");
+        assert!(long.contains("is moving to keyspace"), "{long}");
+    }
+}
