@@ -1,10 +1,13 @@
 //! What a plan is. Its JSON is what `plan --format json` prints and the store keeps.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vtplan_state::model::{
     CellName, Durability, HostName, KeyspaceName, Revision, ShardName, Side, TableName,
-    TabletAlias, TabletType, UserRecord, VSchemaKeyspace, WorkflowKind, WorkflowName, WorkflowSide,
+    TabletAlias, TabletType, UserRecord, VSchemaKeyspace, VSchemaTable, WorkflowKind, WorkflowName,
+    WorkflowSide,
 };
 
 use crate::desired::ApprovePoint;
@@ -189,9 +192,13 @@ pub enum Action {
         /// `None`: the keyspace had none.
         before: Option<VSchemaKeyspace>,
         after: VSchemaKeyspace,
+        /// Sequences that tables with rows take their numbers from as soon as this is applied:
+        /// raised (see [`SequenceRaise`]) right before.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        raise: Vec<SequenceRaise>,
     },
-    /// Writes the workflow's record, and for a MoveTables the routing rules that keep the tables
-    /// at the source; agents then copy. Done when the record is there.
+    /// Writes the workflow's record; for a MoveTables in the same transaction the routing rules that
+    /// keep the tables at the source, and `vschema`. Agents then copy. Done when the record is there.
     StartWorkflow {
         workflow: WorkflowName,
         workflow_kind: WorkflowKind,
@@ -199,6 +206,10 @@ pub enum Action {
         target: WorkflowSide,
         tables: Vec<TableName>,
         throttle_max_lag_seconds: u64,
+        /// For a MoveTables: what the target's VSchema gets of the tables. It comes together with
+        /// the routing rules, for in between a name without a keyspace would be ambiguous.
+        #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+        vschema: BTreeMap<String, VSchemaTable>,
     },
     /// Done when every row was copied ([`vtplan_state::model::WorkflowRecord::copied`]).
     WaitForCopy {
@@ -228,6 +239,11 @@ pub enum Action {
         /// When writes may be switched (`changes.window`).
         #[serde(default, skip_serializing_if = "Option::is_none")]
         window: Option<String>,
+        /// Sequences that the tables take their numbers from on the other side: raised while the
+        /// side that had the writes is fenced, before the flip. (A shard of a column's keyspace
+        /// is asked whether it serves or not.)
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        raise: Vec<SequenceRaise>,
     },
     /// Lets time pass between the switch of writes and Complete.
     Soak {
@@ -236,7 +252,8 @@ pub enum Action {
         seconds: u64,
     },
     /// Ends a workflow whose traffic is switched: reverse streams off, for a MoveTables the source's
-    /// tables dropped, routing rules cleaned, the record deleted.
+    /// tables dropped; then in one transaction the routing rules cleaned, the tables' entries taken
+    /// out of the source's VSchema, the record deleted.
     CompleteWorkflow {
         keyspace: KeyspaceName,
         workflow: WorkflowName,
@@ -245,7 +262,8 @@ pub enum Action {
         tables: Vec<TableName>,
     },
     /// Ends a workflow whose traffic is at the source: streams off, for a MoveTables the target's
-    /// tables dropped, routing rules cleaned, the record deleted.
+    /// tables dropped; then in one transaction the routing rules cleaned, the tables' entries taken
+    /// out of the target's VSchema, the record deleted.
     CancelWorkflow {
         keyspace: KeyspaceName,
         workflow: WorkflowName,
@@ -274,7 +292,18 @@ pub enum Action {
     },
 }
 
-/// A column whose values a sequence must stay above. Its keyspace's serving primaries are asked.
+/// A sequence that must give no number that is not above the highest value of some columns: its
+/// `next_id` is raised where it is lower.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct SequenceRaise {
+    pub keyspace: KeyspaceName,
+    pub shard: ShardName,
+    pub table: TableName,
+    pub above: Vec<NumberedColumn>,
+}
+
+/// A column whose values a sequence must stay above. Its keyspace's serving primaries are asked; one
+/// that has no such table holds no numbers.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct NumberedColumn {
     pub keyspace: KeyspaceName,

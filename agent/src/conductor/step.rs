@@ -251,6 +251,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(),
             keyspace,
             before,
             after,
+            ..
         } => {
             let change = |old: Option<VSchemaKeyspace>| {
                 if old.as_ref() == Some(after) {

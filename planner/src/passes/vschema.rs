@@ -34,6 +34,7 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
                 keyspace: name.clone(),
                 before: before.cloned(),
                 after: keyspace.vschema.clone(),
+                raise: Vec::new(),
             },
             Risk::Safe,
             match before {
