@@ -43,6 +43,13 @@ impl MariaDbPosition {
         self.0.is_empty()
     }
 
+    /// Takes from another position the domains that this one does not have.
+    pub fn add_domains(&mut self, other: &Self) {
+        for (domain, last) in &other.0 {
+            self.0.entry(*domain).or_insert(*last);
+        }
+    }
+
     pub fn contains_gtid(&self, gtid: &MariaDbGtid) -> bool {
         self.0
             .get(&gtid.domain)

@@ -6,6 +6,7 @@
 //! - [`row`]: rows as they are read, changes, and values as SQL literals. The contract of a value
 //!   stands there.
 //! - [`server`]: how an agent connects to any tablet of the cluster.
+//! - [`wire`]: connections, fast enough for millions of rows.
 //! - [`source`]: what is read: a consistent snapshot of tables, then the changes after it.
 //! - [`target`]: the side that is written: `_vt`, chunks of copied rows, changes.
 //! - [`position`]: what a server has executed.
@@ -23,9 +24,11 @@ pub mod source;
 pub mod table;
 pub mod target;
 pub mod wait;
+pub mod wire;
 
 pub use error::StreamError;
 pub use position::{Gtid, Position};
 pub use row::{Cell, Change, Row, RowBatch, RowRef, write_literal};
 pub use server::ServerAddress;
 pub use table::{ColumnKind, ColumnShape, KeyKind, TableShape, UniqueKey};
+pub use wire::{Connection, Done};

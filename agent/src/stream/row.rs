@@ -18,6 +18,7 @@
 use bytes::Bytes;
 
 use super::table::{ColumnKind, ColumnShape};
+use super::wire::codec::{Reader, Truncated};
 
 /// A value. See the module's description.
 pub type Cell = Option<Bytes>;
@@ -74,6 +75,33 @@ impl RowBatch {
             cells: Vec::new(),
             columns,
         }
+    }
+
+    pub(super) fn with_capacity(columns: usize, bytes: usize) -> Self {
+        Self {
+            // A row may be longer than what is left when it comes.
+            data: Vec::with_capacity(bytes + bytes / 8),
+            ..Self::new(columns)
+        }
+    }
+
+    /// Appends a row as the text protocol has it. It is copied whole; only where the values
+    /// stand is noted.
+    pub(super) fn push_text_row(&mut self, payload: &[u8]) -> Result<(), Truncated> {
+        let base = self.data.len();
+        let mut reader = Reader::new(payload);
+        for _ in 0..self.columns {
+            let place = match reader.lenenc_text()? {
+                None => NULL,
+                Some(value) => {
+                    let start = base + payload.len() - reader.rest().len() - value.len();
+                    (offset(start), offset(value.len()))
+                }
+            };
+            self.cells.push(place);
+        }
+        self.data.extend_from_slice(payload);
+        Ok(())
     }
 
     /// Number of rows.
@@ -208,9 +236,12 @@ pub fn write_literal(column: &ColumnShape, value: Option<&[u8]>, out: &mut Vec<u
             out.extend_from_slice(value);
             out.push(b'\'');
         }
-        ColumnKind::Bit { .. } | ColumnKind::Geometry | ColumnKind::Vector => {
-            write_hex(value, out);
+        // As a number: a comparison with bytes would be one of texts.
+        ColumnKind::Bit { .. } => {
+            let number = value.iter().fold(0u64, |n, b| n << 8 | u64::from(*b));
+            out.extend_from_slice(number.to_string().as_bytes());
         }
+        ColumnKind::Geometry | ColumnKind::Vector => write_hex(value, out),
         ColumnKind::Json => {
             out.extend_from_slice(b"_utf8mb4");
             write_quoted(value, out);
