@@ -1,6 +1,8 @@
 //! A host with one agent in a temporary folder, on a SQLite store, with the records written by the
 //! test.
 
+#![allow(dead_code, reason = "each test binary uses a part of it")]
+
 use std::collections::BTreeMap;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
@@ -136,14 +138,18 @@ impl Lab {
     }
 
     pub async fn put_shard(&self, primary: Option<u32>, term: u64) {
+        self.put_shard_as(primary, term, true, false).await;
+    }
+
+    pub async fn put_shard_as(&self, primary: Option<u32>, term: u64, serving: bool, fenced: bool) {
         let record = ShardRecord {
             keyspace: keyspace(),
             shard: ShardName::unsharded(),
             primary: primary.map(alias),
             term,
-            serving: true,
+            serving,
             serving_reads: Default::default(),
-            fenced: false,
+            fenced,
         };
         let key = (self.cluster.keys()).shard(&keyspace(), &ShardName::unsharded());
         self.put(vec![Op::put(key, &record)]).await;
@@ -206,6 +212,16 @@ impl Lab {
         self.wait("the shard is not whole", |seen| {
             let is_primary = running(seen, primary)
                 .is_some_and(|s| s.role == (ObservedRole::Primary { term }) && !s.read_only);
+            is_primary && replicas.iter().all(|uid| replicates(seen, *uid, primary))
+        })
+        .await;
+    }
+
+    /// Waits until the tablet is a primary that is read-only as its record wants it.
+    pub async fn wait_for_fenced(&self, primary: u32, term: u64, replicas: &[u32]) {
+        self.wait("the shard is not whole and fenced", |seen| {
+            let is_primary = running(seen, primary)
+                .is_some_and(|s| s.role == (ObservedRole::Primary { term }) && s.read_only);
             is_primary && replicas.iter().all(|uid| replicates(seen, *uid, primary))
         })
         .await;
