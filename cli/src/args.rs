@@ -153,6 +153,8 @@ pub enum Command {
     Status(commands::status::StatusArgs),
     /// Delete everything in the cluster
     Destroy(commands::destroy::DestroyArgs),
+    /// Look at data moves, and drive them by hand
+    Workflow(commands::workflow::WorkflowArgs),
     /// Show or release the apply lock
     Lock(commands::lock::LockArgs),
     /// Print a shell's completion script
@@ -171,6 +173,7 @@ impl Command {
             Self::Show(a) => a.format == PlanFormat::Json,
             Self::History(a) => a.format == Format::Json,
             Self::Status(a) => a.format == Format::Json,
+            Self::Workflow(a) => a.wants_json(),
             Self::Lock(a) => a.wants_json(),
             Self::Destroy(a) => a.format == Format::Json,
             Self::Agent(_)

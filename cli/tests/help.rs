@@ -23,10 +23,17 @@ fn every_command_explains_itself() {
         "history",
         "status",
         "destroy",
+        "workflow",
         "lock",
         "completions",
     ] {
         check!(place, format!("help-{command}"), [command, "--help"]);
+    }
+    for command in [
+        "list", "show", "vdiff", "pause", "resume", "switch", "reverse", "complete", "cancel",
+    ] {
+        let name = format!("help-workflow-{command}");
+        check!(place, name, ["workflow", command, "--help"]);
     }
     check!(place, "help-lock-show", ["lock", "show", "--help"]);
     check!(place, "help-lock-release", ["lock", "release", "--help"]);
@@ -49,7 +56,7 @@ fn every_help_has_examples() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 16);
+    assert_eq!(seen, 17);
 }
 
 #[test]

@@ -16,6 +16,7 @@ pub mod show;
 pub mod status;
 pub mod up;
 pub mod validate;
+pub mod workflow;
 
 use std::future::Future;
 
@@ -47,6 +48,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::History(args) => block_on(history::run(args, &global)),
         Command::Status(args) => block_on(status::run(args, &global)),
         Command::Destroy(args) => block_on(destroy::run(args, &global)),
+        Command::Workflow(args) => block_on(workflow::run(args, &global)),
         Command::Lock(args) => block_on(lock::run(args, &global)),
         Command::Completions(args) => completions::run(args, &global),
     }

@@ -10,7 +10,8 @@ use vtplan_state::model::{StepProgress, StepState};
 
 use crate::output::{self, err, out};
 use crate::render::step::describe;
-use crate::render::when;
+use crate::render::table::rows;
+use crate::render::{when, work};
 
 /// Shows what happens to a plan.
 pub trait Show: Send {
@@ -55,10 +56,38 @@ impl Words {
     }
 }
 
+/// `2 s`; `1 s, 5 rows`; `1 s, writes paused for 84 ms`.
 fn took(step: &StepProgress) -> String {
     let ended = step.ended_at.unwrap_or(step.started_at);
     let took = Duration::from_millis(ended.saturating_sub(step.started_at));
-    when::duration(took)
+    let mut text = when::duration(took);
+    if let Some(work) = &step.work {
+        if work.rows_done > 0 {
+            text.push_str(&format!(", {}", rows(work.rows_done)));
+        }
+        if let Some(pause) = work.write_pause_ms {
+            let pause = when::duration(Duration::from_millis(pause));
+            text.push_str(&format!(", writes paused for {pause}"));
+        }
+    }
+    text
+}
+
+/// What a step is doing, in one line: the rest of a long message is shown when it is why it
+/// failed.
+fn doing(step: &StepProgress) -> String {
+    let message = step.message.lines().next().unwrap_or_default();
+    let work = step.work.as_ref().map(work::words).unwrap_or_default();
+    match (work.as_str(), message) {
+        ("", message) => message.to_owned(),
+        (_, "") => work,
+        (_, message) => format!("{work}; {message}"),
+    }
+}
+
+/// How far it is, in percent, if that is known.
+fn percent(step: &StepProgress) -> Option<u64> {
+    step.work.as_ref().and_then(work::percent)
 }
 
 /// Moves on a terminal: a line for each running step, a bar for the plan.
@@ -70,13 +99,20 @@ struct Live {
     words: Words,
 }
 
+const BAR: &str = "  [{bar:28}] {pos}/{len} steps  {elapsed}  {wide_msg}";
+const SPINNER: &str = "  {spinner} {prefix}  {elapsed}  {wide_msg}";
+/// For a step that can be counted.
+const SPINNER_WITH_BAR: &str = "  {spinner} {prefix}  [{bar:16}] {percent}%  {wide_msg}";
+
+fn style(template: &str) -> ProgressStyle {
+    let style = ProgressStyle::with_template(template);
+    style.expect("the template is right").progress_chars("=> ")
+}
+
 impl Live {
     fn new() -> Self {
         let screen = MultiProgress::new();
-        let style =
-            ProgressStyle::with_template("  [{bar:28}] {pos}/{len} steps  {elapsed}  {wide_msg}");
-        let bar = ProgressBar::new(0)
-            .with_style(style.expect("the template is right").progress_chars("=> "));
+        let bar = ProgressBar::new(0).with_style(style(BAR));
         Self {
             bar: screen.add(bar),
             screen,
@@ -106,18 +142,21 @@ impl Show for Live {
                 self.bar.set_message("");
                 self.ended.remove(&step.step);
                 let spinner = self.running.entry(step.step.clone()).or_insert_with(|| {
-                    let style =
-                        ProgressStyle::with_template("  {spinner} {prefix}  {elapsed}  {wide_msg}");
                     let spinner = ProgressBar::new_spinner()
-                        .with_style(style.expect("the template is right"))
+                        .with_style(style(SPINNER))
                         .with_prefix(words);
                     let spinner = self.screen.insert_before(&self.bar, spinner);
                     spinner.enable_steady_tick(Duration::from_millis(100));
                     spinner
                 });
-                // One line: the rest of a long message is shown when it is why a step failed.
-                let message = step.message.lines().next().unwrap_or_default();
-                spinner.set_message(message.to_owned());
+                if let Some(percent) = percent(step) {
+                    if spinner.length().is_none() {
+                        spinner.set_style(style(SPINNER_WITH_BAR));
+                        spinner.set_length(100);
+                    }
+                    spinner.set_position(percent);
+                }
+                spinner.set_message(doing(step));
             }
             StepState::Done | StepState::Failed => {
                 if let Some(spinner) = self.running.remove(&step.step) {
@@ -169,13 +208,14 @@ impl Show for Live {
 struct Lines {
     words: Words,
     total: usize,
-    seen: BTreeMap<String, (StepState, String)>,
+    /// State, message and tenths of the work.
+    seen: BTreeMap<String, (StepState, String, Option<u64>)>,
     waiting: Option<String>,
 }
 
 impl Lines {
     fn line(&self, what: &str, words: &str, more: &str) {
-        let done = self.seen.values().filter(|(s, _)| *s == StepState::Done);
+        let done = self.seen.values().filter(|(s, _, _)| *s == StepState::Done);
         let width = self.total.to_string().len();
         let line = format!(
             "[{:width$}/{}] {what:<7} {words}{more}",
@@ -193,18 +233,19 @@ impl Show for Lines {
     }
 
     fn step(&mut self, step: &StepProgress) {
-        let now = (step.state, step.message.clone());
+        let tenths = percent(step).map(|p| p / 10);
+        let now = (step.state, step.message.clone(), tenths);
         let before = self.seen.insert(step.step.clone(), now);
         let words = self.words.get(&step.step);
-        let message = step.message.lines().next().unwrap_or_default();
-        let message = match message {
-            "" => String::new(),
-            message => format!(": {message}"),
+        let message = match doing(step) {
+            doing if doing.is_empty() => doing,
+            doing => format!(": {doing}"),
         };
         self.waiting = None;
         match (step.state, before) {
-            (StepState::Running, Some((StepState::Running, old))) => {
-                if old != step.message && !message.is_empty() {
+            (StepState::Running, Some((StepState::Running, old, old_tenths))) => {
+                let moved = old != step.message || old_tenths != tenths;
+                if moved && !message.is_empty() {
                     self.line("...", words, &message);
                 }
             }

@@ -3,7 +3,8 @@
 //! - [`view`]: a plan as a tree of objects, which [`text`] and [`markdown`] write down.
 //! - [`step`]: one step in words, [`summary`] a whole plan in one line.
 //! - [`dot`], [`json`]: a plan for Graphviz and for programs.
-//! - [`picture`]: a running cluster.
+//! - [`picture`]: a running cluster. [`workflow`], [`vdiff`]: data on its way, and comparisons of it.
+//! - [`work`]: how far a step has come.
 //! - [`table`]: columns. [`when`]: times and durations.
 
 pub mod dot;
@@ -14,8 +15,11 @@ pub mod step;
 pub mod summary;
 pub mod table;
 pub mod text;
+pub mod vdiff;
 pub mod view;
 pub mod when;
+pub mod work;
+pub mod workflow;
 
 #[cfg(test)]
 mod tests;

@@ -1,7 +1,7 @@
 //! One step of a plan in words.
 
 use vtplan_planner::plan::{Action, Step};
-use vtplan_state::model::{HostName, ShardName, Side, WorkflowKind};
+use vtplan_state::model::{HostName, KeyspaceName, ShardName, Side, WorkflowKind, WorkflowName};
 
 /// What a step does, as an order: `create tablet zone1-0000000100 (commerce/0, replica)`.
 pub fn describe(step: &Step) -> String {
@@ -191,7 +191,7 @@ pub fn place(host: Option<&HostName>, port: Option<u16>) -> String {
 }
 
 /// What of a cluster a step belongs to, to group by.
-pub fn keyspace_of(step: &Step) -> Option<&vtplan_state::model::KeyspaceName> {
+pub fn keyspace_of(step: &Step) -> Option<&KeyspaceName> {
     match &step.action {
         Action::CreateKeyspace { keyspace, .. }
         | Action::SetDurability { keyspace, .. }
@@ -223,6 +223,33 @@ pub fn keyspace_of(step: &Step) -> Option<&vtplan_state::model::KeyspaceName> {
         | Action::DeleteUser { .. }
         | Action::ConfigureGates { .. }
         | Action::RemoveGates { .. } => None,
+    }
+}
+
+/// The workflow that a step is about: its target keyspace and name.
+pub fn workflow_of(step: &Step) -> Option<(&KeyspaceName, &WorkflowName)> {
+    match &step.action {
+        Action::StartWorkflow {
+            workflow, target, ..
+        } => Some((&target.keyspace, workflow)),
+        Action::WaitForCopy { keyspace, workflow }
+        | Action::Vdiff { keyspace, workflow }
+        | Action::WaitForApproval {
+            keyspace, workflow, ..
+        }
+        | Action::SwitchTraffic {
+            keyspace, workflow, ..
+        }
+        | Action::Soak {
+            keyspace, workflow, ..
+        }
+        | Action::CompleteWorkflow {
+            keyspace, workflow, ..
+        }
+        | Action::CancelWorkflow {
+            keyspace, workflow, ..
+        } => Some((keyspace, workflow)),
+        _ => None,
     }
 }
 

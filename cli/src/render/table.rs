@@ -66,6 +66,25 @@ pub fn pad(text: &str, to: usize) -> String {
     format!("{text}{}", " ".repeat(to.saturating_sub(width(text))))
 }
 
+/// `1,234,567`.
+pub fn number(n: u64) -> String {
+    let digits = n.to_string();
+    let mut text = String::new();
+    for (i, digit) in digits.chars().enumerate() {
+        if i > 0 && (digits.len() - i) % 3 == 0 {
+            text.push(',');
+        }
+        text.push(digit);
+    }
+    text
+}
+
+/// `1 row`, `1,234 rows`.
+pub fn rows(n: u64) -> String {
+    let noun = if n == 1 { "row" } else { "rows" };
+    format!("{} {noun}", number(n))
+}
+
 /// `1 tablet`, `3 tablets`.
 pub fn count(n: usize, noun: &str) -> String {
     let plural = match noun {

@@ -25,6 +25,7 @@ use vtplan_state::model::ActivePlan;
 
 use self::approve::Asking;
 use self::ending::{Ended, Paused, result, say_waiting, see_through};
+pub use self::supersede::stop;
 use super::Outcome;
 use crate::args::{Format, Global, PlanFormat};
 use crate::context;

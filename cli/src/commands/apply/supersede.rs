@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use vtplan_agent::submit::{self, StoredPlan, SubmitError};
-use vtplan_planner::plan::{Action, Plan};
+use vtplan_planner::plan::Plan;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::ActivePlan;
 
@@ -13,6 +13,7 @@ use crate::context;
 use crate::error::CliError;
 use crate::output::err;
 use crate::progress::{interrupted, submit_error};
+use crate::render::step::workflow_of;
 use crate::render::when;
 
 /// Why another spec cannot be applied now: the plan under way, and the workflows it drives.
@@ -45,35 +46,11 @@ pub fn refusal(active: &ActivePlan, stored: &StoredPlan, cluster: &str) -> CliEr
     )
 }
 
-/// `MoveTables customer.commerce2customer`, all that the plan has steps of.
+/// `workflow customer.commerce2customer`, all that the plan has steps of.
 fn workflows(plan: &Plan) -> Vec<String> {
-    let mut names: Vec<String> = plan
-        .steps
-        .iter()
-        .filter_map(|step| match &step.action {
-            Action::StartWorkflow {
-                workflow, target, ..
-            } => Some(format!("{}.{workflow}", target.keyspace)),
-            Action::WaitForCopy { keyspace, workflow }
-            | Action::Vdiff { keyspace, workflow }
-            | Action::WaitForApproval {
-                keyspace, workflow, ..
-            }
-            | Action::SwitchTraffic {
-                keyspace, workflow, ..
-            }
-            | Action::Soak {
-                keyspace, workflow, ..
-            }
-            | Action::CompleteWorkflow {
-                keyspace, workflow, ..
-            }
-            | Action::CancelWorkflow {
-                keyspace, workflow, ..
-            } => Some(format!("{keyspace}.{workflow}")),
-            _ => None,
-        })
-        .map(|name| format!("workflow {name}"))
+    let names = plan.steps.iter().filter_map(workflow_of);
+    let mut names: Vec<String> = names
+        .map(|(keyspace, workflow)| format!("workflow {keyspace}.{workflow}"))
         .collect();
     names.sort();
     names.dedup();

@@ -1,4 +1,11 @@
-//! Workflows by the names that people give.
+//! Workflows for people and programs.
+//!
+//! - [`find`]: by the names that people give.
+//! - [`document`]: what is printed as JSON, and made into text by [`crate::render::workflow`].
+//! - [`look`]: what agents tell of streams, and what plans and comparisons have to do with a workflow.
+
+pub mod document;
+pub mod look;
 
 use vtplan_planner::spec::diag::closest;
 use vtplan_state::model::{Records, Side, WorkflowRecord};
