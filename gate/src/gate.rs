@@ -114,7 +114,7 @@ pub struct Shared {
     pub topology: Arc<Topology>,
     pub planner: Planner,
     pub metrics: Metrics,
-    pub sessions: Registry,
+    pub sessions: Arc<Registry>,
     pub sequences: Sequences,
     pub started: Instant,
     tls: Option<TlsAcceptor>,
@@ -235,7 +235,7 @@ impl Gate {
             topology,
             planner: Planner::new(CacheLimits::default()),
             metrics: Metrics::default(),
-            sessions: Registry::default(),
+            sessions: Arc::default(),
             sequences: Sequences::default(),
             started: Instant::now(),
             tls,
@@ -266,12 +266,11 @@ impl Gate {
     /// Serves until `shutdown` is ready, and ends as [`run_gate`] says.
     pub async fn serve(self, shutdown: impl Future<Output = ()> + Send) -> Result<(), GateError> {
         let shared = self.shared;
-        let follow = tokio::spawn(
-            shared
-                .topology
-                .clone()
-                .follow(self.cluster.clone(), self.record.clone()),
-        );
+        let follow = tokio::spawn(shared.topology.clone().follow(
+            self.cluster.clone(),
+            self.record.clone(),
+            shared.sessions.clone(),
+        ));
         let router = crate::http::router(shared.clone());
         let web = tokio::spawn(async move {
             if let Err(error) = axum::serve(self.http, router).await {
@@ -411,6 +410,8 @@ struct Registered {
 impl Drop for Registered {
     fn drop(&mut self) {
         self.shared.sessions.remove(self.handle.id);
+        self.handle.activity.clear();
+        self.shared.topology.activity_changed();
     }
 }
 

@@ -1,12 +1,14 @@
 //! The hot path: a command goes to one server, the answer's bytes go to the client as they come.
 
-use bytes::Buf as _;
+use bytes::{Buf as _, BytesMut};
 use tokio::io::AsyncWriteExt as _;
 
 use crate::backend::{BackendError, Conn};
-use crate::protocol::Stream;
-use crate::protocol::framing::read_more;
+use crate::protocol::framing::{HEADER, payload_length, read_more};
+use crate::protocol::messages::parse_error;
 use crate::protocol::scan::{Answer, ScanError, Scanner};
+use crate::protocol::{SqlError, Stream};
+use crate::session::gone;
 
 /// What broke, and on which side.
 #[derive(Debug)]
@@ -21,15 +23,36 @@ pub enum ForwardError {
     Client(std::io::Error),
 }
 
-/// Reads one answer from `conn` and writes it to `client`. Returns what the answer said and the
-/// sequence number that the next packet to the client has.
+/// What became of an answer.
+#[derive(Debug)]
+pub enum Forwarded {
+    /// The client has it. What it said, and the sequence number that the next packet to the client
+    /// has.
+    Passed(Answer, u8),
+    /// It is an error, which the client has not been told.
+    Refused(SqlError),
+}
+
+/// Reads one answer from `conn` and writes it to `client`. While the server works, what the client
+/// sends ahead is read into `ahead`, so that it is seen when the client goes.
 pub async fn forward_answer(
     conn: &mut Conn,
     client: &mut Stream,
+    ahead: &mut BytesMut,
     mut scanner: Scanner,
-) -> Result<(Answer, u8), ForwardError> {
+) -> Result<Forwarded, ForwardError> {
     let mut passed = false;
     loop {
+        if !passed && let Some(refused) = take_refusal(&mut conn.inbuf) {
+            match refused {
+                Some(error) => return Ok(Forwarded::Refused(error)),
+                // Not all of it is there.
+                None => {
+                    read(conn, client, ahead, passed).await?;
+                    continue;
+                }
+            }
+        }
         if !conn.inbuf.is_empty() {
             let used = match scanner.feed(&mut conn.inbuf) {
                 Ok(used) => used,
@@ -50,9 +73,7 @@ pub async fn forward_answer(
                 break;
             }
         }
-        if let Err(error) = read_more(&mut conn.stream, &mut conn.inbuf).await {
-            return Err(backend(error, passed));
-        }
+        read(conn, client, ahead, passed).await?;
     }
     if client.is_tls() {
         client.flush().await.map_err(ForwardError::Client)?;
@@ -62,7 +83,43 @@ pub async fn forward_answer(
     if answer.error.is_none() {
         conn.status = answer.ok.status;
     }
-    Ok((answer, next))
+    Ok(Forwarded::Passed(answer, next))
+}
+
+/// Takes an error off the front of an answer. The outer `None`: it begins with something else; the
+/// inner: there is too little to tell.
+fn take_refusal(inbuf: &mut BytesMut) -> Option<Option<SqlError>> {
+    if inbuf.is_empty() {
+        return None;
+    }
+    match inbuf.get(HEADER) {
+        None => Some(None),
+        Some(0xff) => {
+            let end = HEADER + payload_length(inbuf);
+            if inbuf.len() < end {
+                return Some(None);
+            }
+            let error = parse_error(&inbuf[HEADER..end]);
+            inbuf.advance(end);
+            Some(Some(error))
+        }
+        Some(_) => None,
+    }
+}
+
+async fn read(
+    conn: &mut Conn,
+    client: &mut Stream,
+    ahead: &mut BytesMut,
+    passed: bool,
+) -> Result<(), ForwardError> {
+    tokio::select! {
+        biased;
+        read = read_more(&mut conn.stream, &mut conn.inbuf) => {
+            read.map(drop).map_err(|error| backend(error, passed))
+        }
+        error = gone(client, ahead) => Err(ForwardError::Client(error)),
+    }
 }
 
 fn backend(why: impl std::fmt::Display, passed: bool) -> ForwardError {

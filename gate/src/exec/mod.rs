@@ -7,6 +7,7 @@ pub mod sequences;
 pub mod set;
 pub mod show;
 pub mod single;
+pub mod stale;
 pub mod transaction;
 
 use crate::backend::BackendError;
@@ -15,6 +16,7 @@ use crate::protocol::SqlError;
 use crate::protocol::framing::Message;
 use crate::protocol::params::Execute;
 use crate::session::Statement;
+use stale::Stale;
 
 /// Why a statement ended early.
 #[derive(Debug)]
@@ -23,6 +25,8 @@ pub enum Failure {
     Sql(SqlError),
     /// The client is told, and the session ends: its transaction is lost.
     Fatal(SqlError),
+    /// Nothing was done and nothing sent; by newer records it may succeed.
+    Again(SqlError, Stale),
     /// The client is gone.
     Client(std::io::Error),
 }
@@ -48,7 +52,12 @@ impl From<crate::plan::SqlError> for SqlError {
 
 impl From<PoolError> for Failure {
     fn from(error: PoolError) -> Self {
-        Self::Sql(error.to_sql())
+        let sql = error.to_sql();
+        match error {
+            PoolError::Closed(_) => Self::Again(sql, Stale::Moved),
+            PoolError::Connect(_) => Self::Again(sql, Stale::Gone),
+            PoolError::Exhausted { .. } => Self::Sql(sql),
+        }
     }
 }
 

@@ -8,6 +8,7 @@ use tokio::io::AsyncWriteExt as _;
 
 use super::forward::ForwardError;
 use super::single::put_statement;
+use super::stale::{Stale, placed};
 use super::{Failure, Request, backend_failure};
 use crate::backend::{BackendError, Conn, put_command};
 use crate::plan::{InsertWithSequence, QueryPlan, Scatter, ShardSql, Sql};
@@ -17,7 +18,7 @@ use crate::protocol::constants::{MAX_PACKET, caps, com, status};
 use crate::protocol::framing::{CHUNK, HEADER, payload_length, read_more};
 use crate::protocol::messages::{OkPacket, parse_error, put_ok, put_rows_end};
 use crate::protocol::scan::Answer;
-use crate::session::{Held, Session, Transaction};
+use crate::session::{Held, Session, Transaction, gone};
 use crate::topology::Snapshot;
 
 /// Where a statement of the client's transaction can be undone on all shards if one fails.
@@ -38,7 +39,8 @@ impl Session {
             let mut parts = self
                 .acquire_all(snapshot, plan, &scatter.parts, request.sql)
                 .await?;
-            let fresh = parts.iter().all(|held| !held.kept);
+            // Reads, and each part on a connection of its own: it can be done again.
+            let fresh = plan.props.is_read && parts.iter().all(|held| !held.kept);
             let first = self.sequence;
             self.out.clear();
             let mut passed = false;
@@ -52,25 +54,41 @@ impl Session {
                     }
                     return Ok(());
                 }
-                Err(ScatterError::Sql(error)) => {
+                Err(ScatterError::Sql(at, error)) => {
+                    let error = placed(error, &parts[at]);
+                    let stale = Stale::of(&error).filter(|_| fresh && !passed && !self.reserved);
+                    if let Some(stale) = stale {
+                        self.sequence = first;
+                        self.close(parts);
+                        return Err(Failure::Again(error, stale));
+                    }
                     // What others have sent is of no use. Connections of the session are read to
                     // the end, others are closed.
                     self.values.row_count = -1;
                     for held in parts {
                         if self.must_keep(&held) {
                             self.keep(held);
+                        } else {
+                            self.close([held]);
                         }
                     }
                     return Err(error.into());
                 }
-                Err(ScatterError::Lost(..)) if !passed && fresh && !retried => {
-                    retried = true;
+                Err(ScatterError::Lost(at, why)) if !passed && fresh => {
                     self.sequence = first;
+                    let tablet = parts[at].tablet.alias.clone();
+                    self.close(parts);
+                    if retried {
+                        let error = SqlError::server_lost(tablet, why);
+                        return Err(Failure::Again(error, Stale::Gone));
+                    }
+                    retried = true;
                 }
                 Err(ScatterError::Lost(at, why)) => {
                     let held = parts.swap_remove(at);
                     return Err(self.lost(held, ForwardError::Backend { why, passed }));
                 }
+                // The servers are told when the session ends.
                 Err(ScatterError::Client(error)) => return Err(Failure::Client(error)),
             }
         }
@@ -113,14 +131,14 @@ impl Session {
             let conn = &mut *held.pooled.conn;
             match self.pass_rows(conn, at, &mut merged, mute, passed).await {
                 Ok(()) => {}
-                Err(ScatterError::Sql(error)) => {
-                    failed.get_or_insert(error);
+                Err(ScatterError::Sql(at, error)) => {
+                    failed.get_or_insert((at, error));
                 }
                 Err(error) => return Err(error),
             }
         }
-        if let Some(error) = failed {
-            return Err(ScatterError::Sql(error));
+        if let Some((at, error)) = failed {
+            return Err(ScatterError::Sql(at, error));
         }
         let in_transaction = parts.iter().any(|h| h.pooled.conn.in_transaction());
         let ok = OkPacket {
@@ -150,12 +168,12 @@ impl Session {
     ) -> Result<(), ScatterError> {
         let head_wanted = at == 0 && !mute;
         let broken = || ScatterError::Lost(at, "its answer makes no sense".to_owned());
-        let length = next_packet(conn, at).await?;
+        let length = self.next_packet(conn, at).await?;
         match conn.inbuf.get(HEADER) {
             Some(0xff) => {
                 let error = parse_error(&conn.inbuf[HEADER..HEADER + length]);
                 conn.inbuf.advance(HEADER + length);
-                return Err(ScatterError::Sql(error));
+                return Err(ScatterError::Sql(at, error));
             }
             Some(0) | None => return Err(broken()),
             Some(0xfb) => {
@@ -171,20 +189,20 @@ impl Session {
         let eof = u64::from(!conn.variant.deprecate_eof);
         self.pass_packet(&mut conn.inbuf, length, head_wanted);
         for _ in 0..columns + eof {
-            let length = next_packet(conn, at).await?;
+            let length = self.next_packet(conn, at).await?;
             self.pass_packet(&mut conn.inbuf, length, head_wanted);
         }
         let mut continued = false;
         let mut wanted = false;
         loop {
-            let length = next_packet(conn, at).await?;
+            let length = self.next_packet(conn, at).await?;
             let kind = if length > 0 { conn.inbuf[HEADER] } else { 0 };
             if !continued {
                 let payload = &conn.inbuf[HEADER..HEADER + length];
                 if kind == 0xff {
                     let error = parse_error(payload);
                     conn.inbuf.advance(HEADER + length);
-                    return Err(ScatterError::Sql(error));
+                    return Err(ScatterError::Sql(at, error));
                 }
                 if kind == 0xfe && length < MAX_PACKET {
                     let (flags, warnings) = if conn.variant.deprecate_eof {
@@ -215,6 +233,35 @@ impl Session {
                 *passed = true;
                 self.flush().await.map_err(ScatterError::Client)?;
             }
+        }
+    }
+
+    /// Waits for a whole packet at the front of the connection's buffer; returns its payload's length.
+    async fn next_packet(&mut self, conn: &mut Conn, at: usize) -> Result<usize, ScatterError> {
+        loop {
+            if conn.inbuf.len() >= HEADER {
+                let length = payload_length(&conn.inbuf);
+                if conn.inbuf.len() >= HEADER + length {
+                    return Ok(length);
+                }
+            }
+            tokio::select! {
+                biased;
+                read = read_more(&mut conn.stream, &mut conn.inbuf) => {
+                    read.map_err(|e| ScatterError::Lost(at, e.to_string()))?;
+                }
+                error = gone(&mut self.stream, &mut self.inbuf) => {
+                    return Err(ScatterError::Client(error));
+                }
+            }
+        }
+    }
+
+    /// Closes connections, of which nothing more is wanted.
+    pub(crate) fn close(&self, parts: impl IntoIterator<Item = Held>) {
+        for held in parts {
+            let thread = held.pooled.conn.thread_id;
+            self.handle.running.remove(&held.tablet.pool, thread);
         }
     }
 
@@ -271,7 +318,8 @@ impl Session {
         insert_id: Option<u64>,
     ) -> Result<(), Failure> {
         let several = parts.len() > 1;
-        let own = several && self.transaction.is_none() && self.autocommit;
+        let alone = self.transaction.is_none() && self.autocommit;
+        let own = several && alone;
         if own {
             self.transaction = Some(Transaction::default());
         }
@@ -284,7 +332,14 @@ impl Session {
                 if own {
                     self.roll_back_all().await;
                 }
-                return Err(failure);
+                return Err(match failure {
+                    // Nothing is left of it.
+                    Failure::Sql(error) if alone => match Stale::of(&error) {
+                        Some(stale) => Failure::Again(error, stale),
+                        None => Failure::Sql(error),
+                    },
+                    failure => failure,
+                });
             }
         };
         if own {
@@ -346,7 +401,7 @@ impl Session {
                 }
                 conn.read_ok().await
             });
-        let results = join_all(runs).await;
+        let results = self.unless_gone(join_all(runs)).await?;
         let mut sum = OkPacket::default();
         let mut error = None;
         let mut lost = false;
@@ -361,7 +416,7 @@ impl Session {
                 }
                 Err(failure) => {
                     lost |= matches!(failure, BackendError::Lost(_));
-                    let sql = backend_failure(&held.tablet.alias, failure);
+                    let sql = placed(backend_failure(&held.tablet.alias, failure), held);
                     error.get_or_insert(sql);
                 }
             }
@@ -475,7 +530,7 @@ impl Session {
             conn.send(&out).await?;
             conn.read_ok().await
         });
-        let results = join_all(runs).await;
+        let results = self.unless_gone(join_all(runs)).await?;
         let mut sum = OkPacket::default();
         let (mut done, mut error) = (Vec::new(), None);
         for (held, result) in all.into_iter().zip(results) {
@@ -525,15 +580,16 @@ impl Session {
         let shared = self.shared.clone();
         let first = shared
             .sequences
-            .take(&shared.topology, snapshot, &insert.sequence)
-            .await?;
+            .take(&shared.topology, snapshot, &insert.sequence);
+        let first = self.attended(first).await??;
         let parts = insert.bind(first)?;
         self.dml(snapshot, plan, &parts, request, Some(first)).await
     }
 }
 
 enum ScatterError {
-    Sql(SqlError),
+    /// The server of this part says it.
+    Sql(usize, SqlError),
     /// The connection of this part broke.
     Lost(usize, String),
     Client(io::Error),
@@ -541,7 +597,7 @@ enum ScatterError {
 
 fn backend(at: usize, error: BackendError) -> ScatterError {
     match error {
-        BackendError::Sql(error) => ScatterError::Sql(error),
+        BackendError::Sql(error) => ScatterError::Sql(at, error),
         BackendError::Lost(why) => ScatterError::Lost(at, why),
     }
 }
@@ -560,21 +616,6 @@ struct Merged {
     left: u64,
     rows: u64,
     warnings: u16,
-}
-
-/// Waits for a whole packet at the front of the connection's buffer; returns its payload's length.
-async fn next_packet(conn: &mut Conn, at: usize) -> Result<usize, ScatterError> {
-    loop {
-        if conn.inbuf.len() >= HEADER {
-            let length = payload_length(&conn.inbuf);
-            if conn.inbuf.len() >= HEADER + length {
-                return Ok(length);
-            }
-        }
-        read_more(&mut conn.stream, &mut conn.inbuf)
-            .await
-            .map_err(|e| ScatterError::Lost(at, e.to_string()))?;
-    }
 }
 
 impl Session {

@@ -4,9 +4,10 @@
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use vtplan_state::model::{TabletAlias, TabletType};
+use vtplan_state::model::{Revision, TabletAlias, TabletType};
 
-use super::backend_failure;
+use super::stale::Stale;
+use super::{Failure, backend_failure};
 use crate::backend::{BackendError, Conn, Settings, Variant};
 use crate::plan::{SequenceNeed, ShardId};
 use crate::pool::Want;
@@ -18,9 +19,12 @@ use crate::topology::{Snapshot, Topology};
 struct Block {
     next: u64,
     end: u64,
-    /// The primary that gave it. A new primary may not know of blocks that were taken from the old
-    /// one, so they are not used any more.
-    from: Option<TabletAlias>,
+    /// The primary that gave it, and its term. A new primary may not know of blocks that were taken
+    /// from the old one, nor the old one when it is primary again, so they are not used any more.
+    from: Option<(TabletAlias, u64)>,
+    /// The newest records by which it was used. When routing changes, the sequence may have been
+    /// raised over values that came into the table by other ways.
+    revision: Revision,
 }
 
 type Key = (Arc<ShardId>, String);
@@ -38,7 +42,7 @@ impl Sequences {
         topology: &Topology,
         snapshot: &Snapshot,
         need: &SequenceNeed,
-    ) -> Result<u64, SqlError> {
+    ) -> Result<u64, Failure> {
         let block = {
             let key = (need.shard.clone(), need.table.clone());
             let mut blocks = self.blocks.lock().unwrap_or_else(PoisonError::into_inner);
@@ -48,8 +52,15 @@ impl Sequences {
         let mut block = block.lock().await;
         let primary = topology
             .choose(snapshot, &need.shard, TabletType::Primary)
-            .await?;
-        if block.from.as_ref() != Some(&primary.alias) {
+            .await
+            .map_err(|error| Failure::Again(error, Stale::Moved))?;
+        let term = snapshot
+            .records
+            .shard(&need.shard.keyspace, &need.shard.shard)
+            .map_or(0, |shard| shard.term);
+        let from = Some((primary.alias.clone(), term));
+        let revision = snapshot.catalog.revision();
+        if block.from != from || block.revision < revision {
             *block = Block::default();
         }
         if block.end - block.next < need.count {
@@ -67,7 +78,7 @@ impl Sequences {
                 database: Some(&database),
                 settings: &settings,
             };
-            let mut pooled = primary.pool.checkout(&want).await.map_err(|e| e.to_sql())?;
+            let mut pooled = primary.pool.checkout(&want).await?;
             let fetched = async {
                 pooled
                     .conn
@@ -81,7 +92,8 @@ impl Sequences {
                     *block = Block {
                         next,
                         end,
-                        from: Some(primary.alias.clone()),
+                        from,
+                        revision,
                     };
                 }
                 // The connection is closed, which rolls back.
@@ -91,7 +103,10 @@ impl Sequences {
                         "values of the sequence {}.{} cannot be had: {}",
                         need.shard.keyspace, need.table, error.message
                     );
-                    return Err(error);
+                    return Err(match Stale::of(&error) {
+                        Some(stale) => Failure::Again(error, stale),
+                        None => Failure::Sql(error),
+                    });
                 }
             }
         }

@@ -54,6 +54,19 @@ impl Session {
                 rows.rows.push(vec![Some(self.target.to_string())]);
                 rows
             }
+            Show::RoutingRules(filter) => {
+                let mut rows = Rows::text(&["From", "To"]);
+                let rules = snapshot.records.routing.rules.iter();
+                rows.rows = rules
+                    .filter(|rule| match filter {
+                        ShowFilter::All => true,
+                        ShowFilter::Like(pattern) => like(pattern, &rule.from_table),
+                    })
+                    .map(|r| vec![Some(r.from_table.clone()), Some(r.to_tables.join(", "))])
+                    .collect();
+                rows.rows.sort();
+                rows
+            }
             Show::VschemaTables => {
                 let (_, vschema) = self.vschema(snapshot, None)?;
                 let mut rows = Rows::text(&["Tables"]);

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use super::forward::{ForwardError, forward_answer};
+use vtplan_state::model::TabletType;
+
+use super::forward::{ForwardError, Forwarded, forward_answer};
+use super::stale::{Stale, is_whole, placed};
 use super::{Failure, Request, backend_failure};
 use crate::backend::{BackendError, Conn, put_command};
 use crate::plan::{Props, QueryPlan, ShardSql, Sql};
@@ -30,15 +33,56 @@ impl Session {
             let mut held = self
                 .acquire(snapshot, &part.shard, plan, request.sql)
                 .await?;
+            // Nothing that was done before would be lost with the statement.
+            let apart = !held.begun && !held.pooled.conn.in_transaction();
             // A server may have gone since the connection was used last. What changes nothing
             // is then tried once more, on a new connection.
-            let may_retry = !retried && plan.props.is_read && !held.kept;
+            let repeatable = plan.props.is_read && !held.kept;
             match self.run_on(&mut held, &part.sql, request).await {
-                Ok(answer) => return self.settle(held, &plan.props, answer).await,
-                Err(ForwardError::Backend { passed: false, .. }) if may_retry => retried = true,
+                Ok(Forwarded::Passed(answer, _)) => {
+                    return self.settle(held, &plan.props, answer).await;
+                }
+                Ok(Forwarded::Refused(error)) => {
+                    let error = placed(error, &held);
+                    let stale = Stale::of(&error)
+                        .filter(|_| apart && is_whole(&plan.props))
+                        .filter(|_| plan.tablet_type == TabletType::Primary);
+                    if let Some(stale) = stale {
+                        self.withdraw(held).await;
+                        return Err(Failure::Again(error, stale));
+                    }
+                    self.put_sql_error(&error).await.map_err(Failure::Client)?;
+                    let answer = Answer {
+                        error: Some(error),
+                        ..Answer::default()
+                    };
+                    return self.settle(held, &plan.props, answer).await;
+                }
+                Err(ForwardError::Backend { passed: false, why }) if repeatable => {
+                    let tablet = held.tablet.alias.clone();
+                    self.close([held]);
+                    if retried {
+                        let error = SqlError::server_lost(tablet, why);
+                        return Err(Failure::Again(error, Stale::Gone));
+                    }
+                    retried = true;
+                }
                 Err(error) => return Err(self.lost(held, error)),
             }
         }
+    }
+
+    /// Gives back the connection of a statement that the server refused and that is going to be
+    /// tried elsewhere.
+    async fn withdraw(&mut self, mut held: Held) {
+        if held.begun || !self.autocommit {
+            if held.pooled.conn.execute("ROLLBACK").await.is_err() {
+                self.close([held]);
+                return;
+            }
+            held.begun = false;
+        }
+        self.put_back(held);
     }
 
     async fn run_on(
@@ -46,7 +90,7 @@ impl Session {
         held: &mut Held,
         sql: &Sql,
         request: &Request<'_>,
-    ) -> Result<Answer, ForwardError> {
+    ) -> Result<Forwarded, ForwardError> {
         let begin = self.begin_on(held).await?;
         let conn = &mut *held.pooled.conn;
         let direct = match (sql, request.message, &request.prepared) {
@@ -75,13 +119,7 @@ impl Session {
                     if begin {
                         held.begun = false;
                     }
-                    self.put_sql_error(&error)
-                        .await
-                        .map_err(ForwardError::Client)?;
-                    return Ok(Answer {
-                        error: Some(error),
-                        ..Answer::default()
-                    });
+                    return Ok(Forwarded::Refused(error));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -91,14 +129,18 @@ impl Session {
         }
         let deprecate_eof = self.has(caps::DEPRECATE_EOF);
         let scanner = Scanner::new(deprecate_eof, self.sequence, request.more);
-        let (answer, next) = forward_answer(conn, &mut self.stream, scanner).await?;
-        self.sequence = next;
-        if let (Some(error), Some(bound)) = (&answer.error, &request.prepared)
-            && error.code == UNKNOWN_STATEMENT
-        {
-            conn.forget(bound.statement.prepared.text());
+        let forwarded = forward_answer(conn, &mut self.stream, &mut self.inbuf, scanner).await?;
+        match &forwarded {
+            Forwarded::Passed(_, next) => self.sequence = *next,
+            Forwarded::Refused(error) => {
+                if let Some(bound) = &request.prepared
+                    && error.code == UNKNOWN_STATEMENT
+                {
+                    conn.forget(bound.statement.prepared.text());
+                }
+            }
         }
-        Ok(answer)
+        Ok(forwarded)
     }
 
     /// After an answer: keeps or gives back the connection, and remembers what the answer said.
@@ -136,8 +178,10 @@ impl Session {
             }
             self.keep(held);
         } else if complaint {
+            self.handle
+                .running
+                .remove(&held.tablet.pool, held.pooled.conn.thread_id);
             self.diagnostics.pin(held);
-            self.handle.running.clear();
         } else {
             self.give_back(held);
         }
@@ -171,8 +215,11 @@ impl Session {
     pub(crate) fn lost(&mut self, held: Held, error: ForwardError) -> Failure {
         let tablet = held.tablet.alias.clone();
         let in_transaction = held.kept || held.begun;
+        if !matches!(error, ForwardError::Client(_)) {
+            let thread = held.pooled.conn.thread_id;
+            self.handle.running.remove(&held.tablet.pool, thread);
+        }
         drop(held);
-        self.handle.running.clear();
         match error {
             ForwardError::Client(error) => Failure::Client(error),
             ForwardError::LocalInfile => SqlError::unsupported(

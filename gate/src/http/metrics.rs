@@ -8,7 +8,7 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeLabelSet, EncodeMetric as _};
 use prometheus_client::metrics::counter::{ConstCounter, Counter};
 use prometheus_client::metrics::family::Family;
-use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::gauge::{ConstGauge, Gauge};
 use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::registry::{Registry, Unit};
 use serde::Serialize;
@@ -56,6 +56,8 @@ pub struct Metrics {
     latency: Histogram,
     errors: Family<CodeLabel, Counter>,
     error_count: AtomicU64,
+    /// Statements that wait for a hold to go.
+    held: Gauge,
     slow: Mutex<Vec<Slow>>,
     /// Nanoseconds that a statement must have taken to be among the slowest.
     slow_from: AtomicU64,
@@ -81,7 +83,14 @@ impl Default for Metrics {
         );
         let errors = Family::default();
         registry.register("errors", "Errors by MySQL error code", errors.clone());
+        let held = Gauge::default();
+        registry.register(
+            "held_statements",
+            "Statements that wait because what they write moves",
+            held.clone(),
+        );
         Self {
+            held,
             registry,
             by_kind,
             latency,
@@ -147,6 +156,16 @@ impl Metrics {
     pub fn error(&self, code: u16) {
         self.errors.get_or_create(&CodeLabel { code }).inc();
         self.error_count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// One more statement (or one less, `-1`) waits for a hold.
+    pub fn held(&self, change: i64) {
+        self.held.inc_by(change);
+    }
+
+    /// How many statements wait for holds.
+    pub fn held_now(&self) -> i64 {
+        self.held.get()
     }
 
     pub fn errors_now(&self) -> u64 {

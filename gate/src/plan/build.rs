@@ -1,8 +1,9 @@
 //! From a statement's tokens to its template: the part of planning that the cache spares.
 
+use std::cell::RefCell;
 use std::sync::Arc;
 
-use super::analyze::analyze;
+use super::analyze::{Analysis, analyze};
 use super::catalog::{Catalog, FoundTable, Keyspace};
 use super::gate_statement;
 use super::grammar::Parsed;
@@ -11,7 +12,8 @@ use super::rewrite::{Piece, Rewrite, Splice, quoted};
 use super::scan::Kind;
 use super::statement::{Statement, TableName, Verb};
 use super::template::{Template, TemplateKind};
-use super::types::{GateStatement, PlanContext, Props, ShardId, SqlError};
+use super::touches::{Touch, Touches};
+use super::types::{GateStatement, PlanContext, Props, ReserveReason, ShardId, SqlError};
 
 /// Plans a statement as far as its values do not matter.
 pub(super) fn build(
@@ -24,6 +26,7 @@ pub(super) fn build(
         context,
         catalog,
         verb: statement.verb(),
+        touched: RefCell::default(),
     };
     let of_shard = context.target.shard.is_some();
     if let Some(gate) = gate_statement::parse(statement, of_shard)? {
@@ -37,6 +40,8 @@ struct Builder<'s, 'a> {
     context: &'s PlanContext<'s>,
     catalog: &'s Catalog,
     verb: Verb,
+    /// Tables that were found so far.
+    touched: RefCell<Vec<Touch>>,
 }
 
 impl Builder<'_, '_> {
@@ -49,18 +54,39 @@ impl Builder<'_, '_> {
             },
             tablet_type: self.context.target.tablet_type,
             rewrite: Rewrite::default(),
+            touches: Arc::default(),
             kind: TemplateKind::Gate(gate),
         }
     }
 
     fn template(&self, kind: TemplateKind, mut splices: Vec<Splice>) -> Template {
         splices.extend(self.session_splices());
+        let props = self.statement.props(self.verb);
         Template {
-            props: self.statement.props(self.verb),
+            props,
             tablet_type: self.context.target.tablet_type,
             rewrite: Rewrite::new(splices),
+            touches: Arc::new(self.touches(&kind, &props)),
             kind,
         }
+    }
+
+    fn touches(&self, kind: &TemplateKind, props: &Props) -> Touches {
+        let mut list = self.touched.take();
+        if let (true, Some(keyspace)) = (list.is_empty(), kind.keyspace()) {
+            list.push(Touch::unread(self.statement, self.verb, keyspace));
+        }
+        let table_lock = props.reserve == Some(ReserveReason::TableLock);
+        let unlocks = self.statement.is(0, "UNLOCK");
+        Touches {
+            list,
+            locks_tables: table_lock && !unlocks,
+            unlocks_tables: table_lock && unlocks,
+        }
+    }
+
+    fn touch(&self, found: &FoundTable) {
+        self.touched.borrow_mut().push(Touch::table(found));
     }
 
     /// To the first shard of a keyspace.
@@ -75,7 +101,10 @@ impl Builder<'_, '_> {
     fn build(&self) -> Result<Template, SqlError> {
         let target = self.context.target;
         let keyspace = match &target.keyspace {
-            Some(name) => Some(self.catalog.require_keyspace(name.as_str())?),
+            Some(name) => {
+                let name = name.as_str();
+                Some(self.catalog.require_keyspace(name, target.tablet_type)?)
+            }
             None => None,
         };
         if let (Some(keyspace), Some(shard)) = (keyspace, &target.shard) {
@@ -130,8 +159,14 @@ impl Builder<'_, '_> {
             let qualifies = s.is_op(at + 1, ".");
             let other = name != keyspace.name.as_str() && self.catalog.keyspace(&name).is_some();
             let named = qualifies || self.verb == Verb::Show;
-            named && other || self.catalog.has_rules() && self.catalog.rule_mentions(&name)
+            named && other || self.is_moved(keyspace, &name)
         })
+    }
+
+    /// Whether rules take the keyspace's table of this name elsewhere.
+    fn is_moved(&self, keyspace: &Keyspace, name: &str) -> bool {
+        let tablet_type = self.context.target.tablet_type;
+        self.catalog.rule_mentions(name) && self.catalog.is_moved(&keyspace.name, name, tablet_type)
     }
 
     /// The table of an INSERT, when a column of it is filled from a sequence.
@@ -141,10 +176,17 @@ impl Builder<'_, '_> {
         table.auto_increment.as_ref().map(|_| ())
     }
 
+    /// What SELECT, UPDATE or DELETE from a token on do.
+    fn analysis(&self, from: usize) -> Result<Analysis, SqlError> {
+        let parsed = Parsed::new(self.statement, from, self.statement.tokens.len())?;
+        let analysis = analyze(&parsed, self.statement, self.catalog, self.context)?;
+        analysis.found_tables().for_each(|found| self.touch(found));
+        Ok(analysis)
+    }
+
     /// SELECT, UPDATE, DELETE from a token on.
     fn analyzed(&self, from: usize) -> Result<Template, SqlError> {
-        let parsed = Parsed::new(self.statement, from, self.statement.tokens.len())?;
-        let analysis = analyze(&parsed, self.catalog, self.context)?;
+        let analysis = self.analysis(from)?;
         let Some(keyspace) = analysis.keyspace()? else {
             let keyspace = self.any_keyspace()?;
             return self.single(&keyspace, analysis.splices);
@@ -197,7 +239,9 @@ impl Builder<'_, '_> {
     /// Where a statement without tables goes: the session's keyspace, or any.
     fn any_keyspace(&self) -> Result<Arc<Keyspace>, SqlError> {
         if let Some(name) = &self.context.target.keyspace {
-            return Ok(self.catalog.require_keyspace(name.as_str())?.clone());
+            let tablet_type = self.context.target.tablet_type;
+            let keyspace = self.catalog.require_keyspace(name.as_str(), tablet_type)?;
+            return Ok(keyspace.clone());
         }
         let serving = || self.catalog.keyspaces().filter(|k| !k.shards.is_empty());
         let any = serving().find(|k| !k.sharded).or_else(|| serving().next());
@@ -207,19 +251,21 @@ impl Builder<'_, '_> {
 
     fn find(&self, table: &TableName) -> Result<FoundTable, SqlError> {
         let target = self.context.target;
-        self.catalog.find_table(
+        let found = self.catalog.find_table(
             table.qualifier.as_deref(),
             &table.name,
             target.keyspace.as_ref(),
             target.tablet_type,
-        )
+        )?;
+        self.touch(&found);
+        Ok(found)
     }
 
     fn insert(&self, session: Option<&Arc<Keyspace>>) -> Result<Template, SqlError> {
         let shape = InsertShape::new(self.statement)?;
         let found = self.find(&shape.table)?;
-        let splices = rename(&shape.table, &found);
-        let same = session.is_some_and(|s| s.name == found.keyspace.name);
+        let mut splices = rename(&shape.table, &found);
+        splices.extend(self.rename_columns(&shape.table, &found));
         if let Some(table) = &found.table
             && (found.keyspace.sharded || table.auto_increment.is_some())
         {
@@ -229,17 +275,42 @@ impl Builder<'_, '_> {
         // The rows may come from a SELECT over other keyspaces.
         let s = self.statement;
         let selects = (0..s.tokens.len()).find(|at| s.is_any(*at, &["SELECT", "WITH"]));
-        if let (Some(from), false) = (selects, same && !self.catalog.has_rules()) {
-            let reads = self.analyzed(from)?;
-            let together = matches!(&reads.kind, TemplateKind::Single(shard) if shard.keyspace == found.keyspace.name);
+        let alone =
+            session.is_some_and(|s| s.name == found.keyspace.name && !self.may_concern_others(s));
+        if let (Some(from), false) = (selects, alone) {
+            let analysis = self.analysis(from)?;
+            let together = analysis
+                .keyspace()?
+                .is_none_or(|reads| reads.name == found.keyspace.name);
             if !together {
                 return Err(SqlError::unsupported(format!(
                     "INSERT ... SELECT from another keyspace into `{}`",
                     found.name
                 )));
             }
+            splices.extend(analysis.splices);
         }
         self.single(&found.keyspace, splices)
+    }
+
+    /// `ks.t.c` in an INSERT, when its table has moved.
+    fn rename_columns(&self, table: &TableName, found: &FoundTable) -> Vec<Splice> {
+        let session = self.context.target.keyspace.as_ref().map(|k| k.as_str());
+        let Some(written) = table.qualifier.as_deref().or(session) else {
+            return Vec::new();
+        };
+        if written == found.keyspace.name.as_str() {
+            return Vec::new();
+        }
+        self.statement
+            .qualified_columns()
+            .filter(|column| column.qualifier == written && column.table == table.name)
+            .map(|column| Splice {
+                from: column.at,
+                to: column.at + 1,
+                with: Piece::Text(quoted(found.keyspace.name.as_str())),
+            })
+            .collect()
     }
 
     /// Statements that name tables where DDL does.
@@ -259,12 +330,14 @@ impl Builder<'_, '_> {
                 .and_then(|name| self.catalog.keyspace(name));
             let found = match of {
                 // A table need not be in the VSchema for its schema to change.
-                Some(keyspace) if creates || !self.catalog.rule_mentions(&table.name) => {
-                    FoundTable {
+                Some(keyspace) if creates || !self.is_moved(keyspace, &table.name) => {
+                    let found = FoundTable {
                         keyspace: keyspace.clone(),
                         name: table.name.clone(),
                         table: None,
-                    }
+                    };
+                    self.touch(&found);
+                    found
                 }
                 None if name.is_none() && creates => {
                     return Err(SqlError::new(1046, "3D000", "No database selected"));
@@ -415,6 +488,9 @@ impl Builder<'_, '_> {
     fn other(&self, session: Option<&Arc<Keyspace>>) -> Result<Template, SqlError> {
         let s = self.statement;
         let first = String::from_utf8_lossy(s.text(0)).to_ascii_uppercase();
+        if let Some(moved) = self.locked_or_loaded()? {
+            return Ok(moved);
+        }
         match session {
             // It was read only because a name in it is also one of another keyspace.
             Some(keyspace) if !keyspace.sharded || keyspace.shards.len() == 1 => {
@@ -443,6 +519,32 @@ impl Builder<'_, '_> {
                 self.single(&keyspace, Vec::new())
             }
             None => Err(SqlError::new(1046, "3D000", "No database selected")),
+        }
+    }
+
+    /// `LOCK TABLES` and `LOAD DATA` of tables of an unsharded keyspace.
+    fn locked_or_loaded(&self) -> Result<Option<Template>, SqlError> {
+        let tables = self.statement.locked_or_loaded_tables();
+        let mut keyspace: Option<Arc<Keyspace>> = None;
+        let mut splices = Vec::new();
+        for table in &tables {
+            let found = self.find(table)?;
+            splices.extend(rename(table, &found));
+            match &keyspace {
+                Some(first) if first.name != found.keyspace.name => {
+                    return Err(SqlError::unsupported("LOCK TABLES over two keyspaces"));
+                }
+                _ => keyspace = Some(found.keyspace),
+            }
+        }
+        match keyspace {
+            Some(keyspace) if !keyspace.sharded || keyspace.shards.len() == 1 => {
+                self.single(&keyspace, splices).map(Some)
+            }
+            _ => {
+                self.touched.take();
+                Ok(None)
+            }
         }
     }
 

@@ -218,6 +218,7 @@ mod tests {
             props: Props::default(),
             tablet_type: TabletType::Primary,
             rewrite: Rewrite::default(),
+            touches: Arc::default(),
             kind: TemplateKind::Gate(GateStatement::Empty),
         })
     }

@@ -1,7 +1,7 @@
 //! What the planner knows of a cluster: keyspaces, serving shards, tables with their vindexes, and
 //! routing rules, made once per revision of the records and shared by every session.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use vtplan_state::model::{
@@ -16,11 +16,13 @@ use super::types::{ShardId, SqlError};
 #[derive(Debug)]
 pub struct Catalog {
     revision: Revision,
-    keyspaces: BTreeMap<KeyspaceName, Arc<Keyspace>>,
+    keyspaces: BTreeMap<KeyspaceName, Served>,
     /// Tables that are found without a keyspace; `Err` holds the keyspaces of an ambiguous name.
     global: HashMap<String, Result<Arc<Table>, Vec<KeyspaceName>>>,
     /// By `t`, `ks.t`, each with `@type` or without.
     rules: HashMap<String, RuleTarget>,
+    /// The tables' names of `rules`.
+    ruled: HashSet<String>,
 }
 
 #[derive(Debug, Clone)]
@@ -31,7 +33,61 @@ enum RuleTarget {
     Broken(String),
 }
 
-/// A keyspace as the gate serves it.
+/// A keyspace by the type of tablets: while a Reshard has switched reads and not yet writes, each
+/// has other serving shards. Mostly all are one.
+#[derive(Debug)]
+struct Served {
+    primary: Arc<Keyspace>,
+    replica: Arc<Keyspace>,
+    rdonly: Arc<Keyspace>,
+}
+
+impl Served {
+    fn new(keyspace: Keyspace, records: &Records) -> Self {
+        let primary = Arc::new(keyspace);
+        let of = |tablet_type| {
+            let shards = serving(records, &primary.name, tablet_type);
+            if shards == primary.shards {
+                return primary.clone();
+            }
+            Arc::new(Keyspace {
+                name: primary.name.clone(),
+                sharded: primary.sharded,
+                shards,
+                tables: primary.tables.clone(),
+            })
+        };
+        Self {
+            replica: of(TabletType::Replica),
+            rdonly: of(TabletType::Rdonly),
+            primary,
+        }
+    }
+
+    fn of(&self, tablet_type: TabletType) -> &Arc<Keyspace> {
+        match tablet_type {
+            TabletType::Replica => &self.replica,
+            TabletType::Rdonly => &self.rdonly,
+            _ => &self.primary,
+        }
+    }
+}
+
+/// The shards of a keyspace that serve a type of tablets, in key order.
+fn serving(records: &Records, name: &KeyspaceName, tablet_type: TabletType) -> Vec<Arc<ShardId>> {
+    let shards = records.shards_of(name);
+    let serving = shards.filter(|shard| shard.serves(tablet_type));
+    serving
+        .map(|shard| {
+            Arc::new(ShardId {
+                keyspace: name.clone(),
+                shard: shard.shard.clone(),
+            })
+        })
+        .collect()
+}
+
+/// A keyspace as the gate serves it to one type of tablets.
 #[derive(Debug)]
 pub struct Keyspace {
     pub name: KeyspaceName,
@@ -149,16 +205,7 @@ impl Catalog {
         let mut keyspaces: BTreeMap<KeyspaceName, Keyspace> = BTreeMap::new();
         for name in records.keyspaces.keys() {
             let vschema = records.vschemas.get(name);
-            let shards: Vec<_> = records
-                .shards_of(name)
-                .filter(|s| s.serving)
-                .map(|s| {
-                    Arc::new(ShardId {
-                        keyspace: name.clone(),
-                        shard: s.shard.clone(),
-                    })
-                })
-                .collect();
+            let shards = serving(records, name, TabletType::Primary);
             let sharded = vschema.map_or(shards.len() > 1, |v| v.sharded);
             keyspaces.insert(
                 name.clone(),
@@ -209,7 +256,7 @@ impl Catalog {
                 keyspace.tables.insert(table.name.clone(), table);
             }
         }
-        let rules = records
+        let rules: HashMap<String, RuleTarget> = records
             .routing
             .rules
             .iter()
@@ -239,11 +286,16 @@ impl Catalog {
                 (rule.from_table.clone(), target)
             })
             .collect();
+        let ruled = rules.keys().map(|from| {
+            let from = from.split('@').next().unwrap_or(from);
+            from.rsplit('.').next().unwrap_or(from).to_owned()
+        });
         Self {
             revision: records.revision,
+            ruled: ruled.collect(),
             keyspaces: keyspaces
                 .into_iter()
-                .map(|(name, ks)| (name, Arc::new(ks)))
+                .map(|(name, keyspace)| (name, Served::new(keyspace, records)))
                 .collect(),
             global,
             rules,
@@ -255,17 +307,30 @@ impl Catalog {
         self.revision
     }
 
+    /// All keyspaces, as primaries serve them.
     pub fn keyspaces(&self) -> impl Iterator<Item = &Arc<Keyspace>> {
-        self.keyspaces.values()
+        self.keyspaces.values().map(|served| &served.primary)
     }
 
+    /// A keyspace as primaries serve it.
     pub fn keyspace(&self, name: &str) -> Option<&Arc<Keyspace>> {
-        self.keyspaces.get(name)
+        self.keyspace_for(name, TabletType::Primary)
+    }
+
+    /// A keyspace as a type of tablets serves it.
+    pub fn keyspace_for(&self, name: &str, tablet_type: TabletType) -> Option<&Arc<Keyspace>> {
+        self.keyspaces
+            .get(name)
+            .map(|served| served.of(tablet_type))
     }
 
     /// The keyspace, or MySQL's "Unknown database".
-    pub fn require_keyspace(&self, name: &str) -> Result<&Arc<Keyspace>, SqlError> {
-        self.keyspace(name)
+    pub fn require_keyspace(
+        &self,
+        name: &str,
+        tablet_type: TabletType,
+    ) -> Result<&Arc<Keyspace>, SqlError> {
+        self.keyspace_for(name, tablet_type)
             .ok_or_else(|| SqlError::new(1049, "42000", format!("Unknown database '{name}'")))
     }
 
@@ -276,10 +341,43 @@ impl Catalog {
 
     /// Whether a rule is about a table of this name, qualified or not.
     pub fn rule_mentions(&self, table: &str) -> bool {
-        self.rules.keys().any(|from| {
-            let from = from.split('@').next().unwrap_or(from);
-            from.rsplit('.').next() == Some(table)
-        })
+        self.ruled.contains(table)
+    }
+
+    /// The rule for a table's name, as in Vitess: with the tablet type, then without. A name
+    /// without a qualifier is one of the session's keyspace, if there is one.
+    fn rule(
+        &self,
+        keyspace: Option<&str>,
+        name: &str,
+        tablet_type: TabletType,
+    ) -> Option<&RuleTarget> {
+        if self.rules.is_empty() {
+            return None;
+        }
+        let plain = match keyspace {
+            Some(ks) => format!("{ks}.{name}"),
+            None => name.to_owned(),
+        };
+        let typed = format!("{plain}@{tablet_type}");
+        self.rules.get(&typed).or_else(|| self.rules.get(&plain))
+    }
+
+    /// Whether rules take a table of a keyspace to another table.
+    pub fn is_moved(&self, keyspace: &KeyspaceName, name: &str, tablet_type: TabletType) -> bool {
+        match self.rule(Some(keyspace.as_str()), name, tablet_type) {
+            None => false,
+            Some(RuleTarget::Table(ks, table)) => ks != keyspace || table != name,
+            Some(RuleTarget::Disabled | RuleTarget::Broken(_)) => true,
+        }
+    }
+
+    /// The table that the writes of a table of a keyspace go to, by the rules.
+    pub fn moved_to(&self, keyspace: &KeyspaceName, name: &str) -> Option<(&KeyspaceName, &str)> {
+        match self.rule(Some(keyspace.as_str()), name, TabletType::Primary)? {
+            RuleTarget::Table(ks, table) => Some((ks, table)),
+            RuleTarget::Disabled | RuleTarget::Broken(_) => None,
+        }
     }
 
     /// What a table's name means, as in Vitess: rules first, with the tablet type and then without;
@@ -293,31 +391,24 @@ impl Catalog {
         tablet_type: TabletType,
     ) -> Result<FoundTable, SqlError> {
         let keyspace = qualifier.or(session.map(KeyspaceName::as_str));
-        if !self.rules.is_empty() {
-            let plain = match keyspace {
-                Some(ks) => format!("{ks}.{name}"),
-                None => name.to_owned(),
-            };
-            let typed = format!("{plain}@{tablet_type}");
-            if let Some(rule) = self.rules.get(&typed).or_else(|| self.rules.get(&plain)) {
-                return match rule {
-                    RuleTarget::Disabled => Err(SqlError::new(
-                        1105,
-                        "HY000",
-                        format!("table {name} has been disabled"),
-                    )),
-                    RuleTarget::Broken(why) => Err(SqlError::new(1105, "HY000", why.clone())),
-                    RuleTarget::Table(ks, table) => {
-                        self.table_in(self.require_keyspace(ks.as_str())?, table)
-                    }
-                };
+        let table_in = |ks: &str, table| table_in(self.require_keyspace(ks, tablet_type)?, table);
+        match self.rule(keyspace, name, tablet_type) {
+            Some(RuleTarget::Table(ks, table)) => return table_in(ks.as_str(), table),
+            Some(RuleTarget::Disabled) => {
+                return Err(SqlError::new(
+                    1105,
+                    "HY000",
+                    format!("table {name} has been disabled"),
+                ));
             }
+            Some(RuleTarget::Broken(why)) => return Err(SqlError::new(1105, "HY000", why.clone())),
+            None => {}
         }
         match keyspace {
-            Some(ks) => self.table_in(self.require_keyspace(ks)?, name),
+            Some(ks) => table_in(ks, name),
             None => match self.global.get(name) {
                 Some(Ok(table)) => {
-                    let keyspace = self.require_keyspace(table.keyspace.as_str())?;
+                    let keyspace = self.require_keyspace(table.keyspace.as_str(), tablet_type)?;
                     Ok(FoundTable {
                         keyspace: keyspace.clone(),
                         name: name.to_owned(),
@@ -331,7 +422,7 @@ impl Catalog {
                 )),
                 None => match self.only_keyspace() {
                     // With one unsharded keyspace there is nothing to choose, as in Vitess.
-                    Some(only) => self.table_in(only, name),
+                    Some(only) => table_in(only.as_str(), name),
                     None => Err(not_found(name)),
                 },
             },
@@ -339,25 +430,25 @@ impl Catalog {
     }
 
     /// The one keyspace, when it is unsharded.
-    fn only_keyspace(&self) -> Option<&Arc<Keyspace>> {
-        let mut all = self.keyspaces.values();
+    fn only_keyspace(&self) -> Option<&KeyspaceName> {
+        let mut all = self.keyspaces();
         match (all.next(), all.next()) {
-            (Some(only), None) if !only.sharded => Some(only),
+            (Some(only), None) if !only.sharded => Some(&only.name),
             _ => None,
         }
     }
+}
 
-    fn table_in(&self, keyspace: &Arc<Keyspace>, name: &str) -> Result<FoundTable, SqlError> {
-        let table = keyspace.tables.get(name).cloned();
-        if table.is_none() && keyspace.sharded {
-            return Err(not_found(name));
-        }
-        Ok(FoundTable {
-            keyspace: keyspace.clone(),
-            name: name.to_owned(),
-            table,
-        })
+fn table_in(keyspace: &Arc<Keyspace>, name: &str) -> Result<FoundTable, SqlError> {
+    let table = keyspace.tables.get(name).cloned();
+    if table.is_none() && keyspace.sharded {
+        return Err(not_found(name));
     }
+    Ok(FoundTable {
+        keyspace: keyspace.clone(),
+        name: name.to_owned(),
+        table,
+    })
 }
 
 /// What a name in a statement means.

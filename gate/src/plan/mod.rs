@@ -23,6 +23,7 @@ mod scan;
 mod split;
 mod statement;
 mod template;
+pub mod touches;
 pub mod types;
 
 use std::cell::RefCell;
@@ -30,6 +31,7 @@ use std::sync::Arc;
 
 pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
 pub use split::split_statements;
+pub use touches::{Touch, Touches};
 pub use types::{
     Action, BindValue, GateStatement, InsertWithSequence, PlanContext, Props, QueryPlan,
     ReserveReason, Scatter, SequenceNeed, SessionValues, SetAssignment, SetValue, SetVariable,

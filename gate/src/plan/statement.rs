@@ -115,6 +115,44 @@ impl<'a> Statement<'a> {
         Some((table, at + 1))
     }
 
+    /// Columns that are written `ks.t.c` or `ks.t.*`.
+    pub(super) fn qualified_columns(&self) -> impl Iterator<Item = QualifiedColumn> {
+        (0..self.tokens.len()).filter_map(|at| {
+            let dots = self.is_op(at + 1, ".") && self.is_op(at + 3, ".");
+            if !dots
+                || at
+                    .checked_sub(1)
+                    .is_some_and(|before| self.is_op(before, "."))
+            {
+                return None;
+            }
+            Some(QualifiedColumn {
+                qualifier: self.name(at)?.into_owned(),
+                table: self.name(at + 2)?.into_owned(),
+                at,
+            })
+        })
+    }
+
+    /// The tables of `LOCK TABLES` or `LOAD DATA`.
+    pub(super) fn locked_or_loaded_tables(&self) -> Vec<TableName> {
+        let mut tables = Vec::new();
+        if self.is(0, "LOAD") {
+            let into = (0..self.tokens.len()).find(|at| self.are(*at, &["INTO", "TABLE"]));
+            tables.extend(into.and_then(|at| self.table_name(at + 2)).map(|(t, _)| t));
+        } else if self.is(0, "LOCK") && self.is_any(1, &["TABLE", "TABLES"]) {
+            let mut at = 2;
+            while let Some((table, next)) = self.table_name(at) {
+                tables.push(table);
+                match (next..self.tokens.len()).find(|i| self.is_op(*i, ",")) {
+                    Some(comma) => at = comma + 1,
+                    None => break,
+                }
+            }
+        }
+        tables
+    }
+
     /// The text from one token to before another.
     pub(super) fn span(&self, from: usize, to: usize) -> &'a [u8] {
         match (
@@ -382,6 +420,15 @@ pub(super) struct TableName {
     pub qualifier: Option<String>,
     pub name: String,
     /// Its first token.
+    pub at: usize,
+}
+
+/// A column's name with its table's and that one's qualifier.
+#[derive(Debug)]
+pub(super) struct QualifiedColumn {
+    pub qualifier: String,
+    pub table: String,
+    /// The qualifier's token.
     pub at: usize,
 }
 

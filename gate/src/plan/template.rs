@@ -8,10 +8,11 @@ use super::insert::InsertTemplate;
 use super::literal::Scalar;
 use super::rewrite::Rewrite;
 use super::route::{KeySet, Shards, Values};
+use super::touches::Touches;
 use super::types::{
     Action, GateStatement, PlanContext, Props, QueryPlan, Scatter, ShardId, ShardSql, Sql, SqlError,
 };
-use vtplan_state::model::TabletType;
+use vtplan_state::model::{KeyspaceName, TabletType};
 
 /// A statement's plan as a function of its values.
 #[derive(Debug, Clone)]
@@ -19,6 +20,7 @@ pub(super) struct Template {
     pub props: Props,
     pub tablet_type: TabletType,
     pub rewrite: Rewrite,
+    pub touches: Arc<Touches>,
     pub kind: TemplateKind,
 }
 
@@ -31,6 +33,19 @@ pub(super) enum TemplateKind {
     Ddl(Arc<Keyspace>),
     Routed(Routed),
     Insert(Arc<InsertTemplate>),
+}
+
+impl TemplateKind {
+    /// The keyspace that it goes to; `None` for what the gate does itself.
+    pub(super) fn keyspace(&self) -> Option<&KeyspaceName> {
+        Some(match self {
+            Self::Gate(_) => return None,
+            Self::Single(shard) => &shard.keyspace,
+            Self::Ddl(keyspace) => &keyspace.name,
+            Self::Routed(routed) => &routed.keyspace.name,
+            Self::Insert(insert) => &insert.keyspace().name,
+        })
+    }
 }
 
 /// A statement over tables of one sharded keyspace.
@@ -89,6 +104,7 @@ impl Template {
         Ok(QueryPlan {
             props: self.props,
             tablet_type: self.tablet_type,
+            touches: self.touches.clone(),
             action,
         })
     }

@@ -8,6 +8,8 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vtplan_state::model::{KeyspaceName, ShardName, TabletType};
 
+use super::touches::Touches;
+
 /// Where a session's statements go: `ks`, `ks/-80`, `ks:-80`, each with `@replica` or `@rdonly`
 /// or without; `@replica` alone; or nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -225,7 +227,22 @@ pub struct ShardSql {
 pub struct QueryPlan {
     pub props: Props,
     pub tablet_type: TabletType,
+    pub touches: Arc<Touches>,
     pub action: Action,
+}
+
+impl QueryPlan {
+    /// The shards that it goes to. Of an INSERT that waits for its sequence: all that it may.
+    pub fn shards(&self) -> Vec<Arc<ShardId>> {
+        let of = |parts: &[ShardSql]| parts.iter().map(|part| part.shard.clone()).collect();
+        match &self.action {
+            Action::Gate(_) => Vec::new(),
+            Action::Single(part) => vec![part.shard.clone()],
+            Action::Scatter(scatter) => of(&scatter.parts),
+            Action::Dml(parts) | Action::Ddl(parts) => of(parts),
+            Action::Insert(insert) => insert.insert.shards(),
+        }
+    }
 }
 
 #[derive(Debug, Clone)]
@@ -376,6 +393,9 @@ pub enum Show {
     VitessShards(ShowFilter),
     VitessTablets(ShowFilter),
     VitessTarget,
+    /// `SHOW VITESS_ROUTING_RULES`, `SHOW VSCHEMA ROUTING RULES`; the pattern is for the rule's
+    /// table.
+    RoutingRules(ShowFilter),
     /// `SHOW VSCHEMA TABLES`: of the session's keyspace.
     VschemaTables,
     /// `SHOW VSCHEMA VINDEXES [ON [ks.]t]`.

@@ -43,6 +43,16 @@ impl Stream {
         }
     }
 
+    /// Waits until bytes have arrived or the other side has closed, whatever was read before.
+    pub async fn arrival(&self) -> io::Result<()> {
+        match self {
+            Self::Tcp(s) => s.readable().await,
+            Self::Unix(s) => s.readable().await,
+            Self::Tls(s) => s.get_ref().0.readable().await,
+            Self::Closed => Err(closed()),
+        }
+    }
+
     /// Whether the other side has closed or sent something unasked, as far as is known without
     /// waiting. A pooled connection of which this is true is of no more use.
     pub fn is_stale(&self) -> bool {

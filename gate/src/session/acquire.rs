@@ -6,9 +6,10 @@ use vtplan_state::model::TabletType;
 
 use super::{Held, Session};
 use crate::backend::{BackendError, Variant};
+use crate::exec::stale::Stale;
 use crate::exec::{Failure, backend_failure};
 use crate::plan::{QueryPlan, ShardId};
-use crate::pool::Want;
+use crate::pool::{PoolError, Want};
 use crate::protocol::SqlError;
 use crate::protocol::constants::caps;
 use crate::topology::Snapshot;
@@ -73,19 +74,24 @@ impl Session {
             collation: self.collation,
             has_database: database.is_some(),
         };
-        let topology = &self.shared.topology;
+        let shared = self.shared.clone();
+        let settings = self.settings.clone();
+        let want = Want {
+            variant,
+            database: database.as_ref(),
+            settings: &settings,
+        };
         let mut tried = 0;
         loop {
             tried += 1;
-            let tablet = topology.choose(snapshot, shard, tablet_type).await?;
-            let want = Want {
-                variant,
-                database: database.as_ref(),
-                settings: &self.settings,
-            };
-            let mut pooled = match tablet.pool.checkout(&want).await {
+            let choose = shared.topology.choose(snapshot, shard, tablet_type);
+            let tablet = self.attended(choose).await?;
+            // By newer records there may be one.
+            let tablet = tablet.map_err(|error| Failure::Again(error, Stale::Moved))?;
+            let mut pooled = match self.attended(tablet.pool.checkout(&want)).await? {
                 Ok(pooled) => pooled,
-                Err(error) if error.is_connect() && tried < TRIES => {
+                Err(error @ PoolError::Connect(_)) if tried < TRIES => {
+                    tracing::debug!(tablet = %tablet.alias, %error, "trying again");
                     tablet.avoid();
                     if tablet_type == TabletType::Primary {
                         // It may be restarting.
@@ -101,9 +107,18 @@ impl Session {
                 .await;
             match brought {
                 Ok(()) => {}
-                Err(BackendError::Sql(error)) => return Err(error.into()),
+                Err(BackendError::Sql(error)) => {
+                    // The database may have gone with a keyspace.
+                    return Err(match Stale::of(&error) {
+                        Some(stale) => Failure::Again(error, stale),
+                        None => Failure::Sql(error),
+                    });
+                }
                 Err(BackendError::Lost(_)) if tried < TRIES => continue,
-                Err(error) => return Err(backend_failure(&tablet.alias, error).into()),
+                Err(error) => {
+                    let error = backend_failure(&tablet.alias, error);
+                    return Err(Failure::Again(error, Stale::Gone));
+                }
             }
             self.handle.running.add(&tablet.pool, pooled.conn.thread_id);
             return Ok(Held {
@@ -129,9 +144,8 @@ impl Session {
 
     /// Gives a connection back to its pool. One with state of the session's own is closed.
     pub(crate) fn give_back(&mut self, held: Held) {
-        if self.held.is_empty() {
-            self.handle.running.clear();
-        }
+        let thread = held.pooled.conn.thread_id;
+        self.handle.running.remove(&held.tablet.pool, thread);
         self.give_back_clean(held);
     }
 
@@ -148,7 +162,10 @@ impl Session {
         }
         let mut keyspaces = snapshot.catalog.keyspaces();
         let keyspace = match &self.target.keyspace {
-            Some(name) => snapshot.catalog.keyspace(name.as_str()),
+            Some(name) => {
+                let tablet_type = self.target.tablet_type;
+                snapshot.catalog.keyspace_for(name.as_str(), tablet_type)
+            }
             None => keyspaces.find(|k| !k.shards.is_empty()),
         };
         let shard = keyspace.and_then(|k| match &self.target.shard {

@@ -1,12 +1,10 @@
 //! The client's commands, one after the other.
 
-use std::time::Instant;
-
+use super::statement::Patience;
 use super::{Diagnostics, Session, Statement};
+use crate::exec::stale::{Stale, placed};
 use crate::exec::{Bound, Failure, Request};
-use crate::plan::{
-    Action, BindValue, GateStatement, PlanContext, QueryPlan, Target, split_statements,
-};
+use crate::plan::{Action, GateStatement, PlanContext, QueryPlan, Target, split_statements};
 use crate::protocol::SqlError;
 use crate::protocol::codec::Reader;
 use crate::protocol::constants::{caps, com, types};
@@ -76,7 +74,7 @@ impl Session {
                 tracing::debug!(session = self.handle.id, %error, "the client is gone");
                 return false;
             }
-            Err(Failure::Sql(error)) => (error, true),
+            Err(Failure::Sql(error) | Failure::Again(error, _)) => (error, true),
             Err(Failure::Fatal(error)) => (error, false),
         };
         self.errors(error.code);
@@ -127,80 +125,7 @@ impl Session {
         true
     }
 
-    /// Plans and runs one statement.
-    async fn statement(
-        &mut self,
-        request: &Request<'_>,
-        values: &[BindValue],
-    ) -> Result<(), Failure> {
-        let started = Instant::now();
-        self.last_failed = false;
-        let snapshot = self.shared.topology.snapshot();
-        let context = PlanContext {
-            target: &self.target,
-            sql_mode: self.modes,
-            values: self.values,
-        };
-        let planner = &self.shared.planner;
-        let plan = match &request.prepared {
-            None => planner.plan(&snapshot.catalog, &context, request.sql),
-            Some(bound) => planner.plan_prepared(
-                &snapshot.catalog,
-                &context,
-                &bound.statement.prepared,
-                values,
-            ),
-        };
-        let (kind, result) = match plan {
-            Ok(plan) => (
-                kind(&plan.action),
-                self.execute(&snapshot, &plan, request).await,
-            ),
-            Err(error) => {
-                self.clear_diagnostics();
-                ("refused", Err(error.into()))
-            }
-        };
-        let took = started.elapsed();
-        self.shared.metrics.statement(kind, request.sql, took);
-        result
-    }
-
-    async fn execute(
-        &mut self,
-        snapshot: &Snapshot,
-        plan: &QueryPlan,
-        request: &Request<'_>,
-    ) -> Result<(), Failure> {
-        let about_warnings = matches!(
-            &plan.action,
-            Action::Gate(statement)
-                if matches!(**statement, GateStatement::Show(crate::plan::Show::Warnings { .. }))
-        );
-        if !about_warnings {
-            self.clear_diagnostics();
-        }
-        let props = &plan.props;
-        if (props.is_ddl || props.implicit_commit) && self.in_transaction() {
-            self.commit_all().await?;
-        }
-        match &plan.action {
-            Action::Single(part) => self.single(snapshot, plan, part, request).await,
-            Action::Scatter(scatter) if scatter.parts.len() == 1 => {
-                self.single(snapshot, plan, &scatter.parts[0], request)
-                    .await
-            }
-            Action::Scatter(scatter) => self.scatter(snapshot, plan, scatter, request).await,
-            Action::Dml(parts) => self.dml(snapshot, plan, parts, request, None).await,
-            Action::Ddl(parts) => self.ddl(snapshot, plan, parts, request).await,
-            Action::Insert(insert) => self.insert(snapshot, plan, insert, request).await,
-            Action::Gate(statement) => {
-                Box::pin(self.gate_statement(snapshot, plan, statement, request)).await
-            }
-        }
-    }
-
-    async fn gate_statement(
+    pub(super) async fn gate_statement(
         &mut self,
         snapshot: &Snapshot,
         plan: &QueryPlan,
@@ -225,7 +150,10 @@ impl Session {
                         .target
                         .keyspace
                         .as_ref()
-                        .and_then(|k| snapshot.catalog.keyspace(k.as_str()))
+                        .and_then(|k| {
+                            let tablet_type = self.target.tablet_type;
+                            snapshot.catalog.keyspace_for(k.as_str(), tablet_type)
+                        })
                         .is_none_or(|k| k.shards.len() > 1);
                 if *consistent_snapshot && sharded {
                     return Err(SqlError::unsupported(
@@ -307,7 +235,9 @@ impl Session {
         } else {
             let target: Target = name.parse().map_err(SqlError::from)?;
             if let Some(keyspace) = &target.keyspace {
-                let known = snapshot.catalog.require_keyspace(keyspace.as_str())?;
+                let known = snapshot
+                    .catalog
+                    .require_keyspace(keyspace.as_str(), target.tablet_type)?;
                 if let Some(shard) = &target.shard
                     && known.shard_named(shard).is_none()
                 {
@@ -384,7 +314,9 @@ impl Session {
         for held in std::mem::take(&mut self.held) {
             self.give_back_clean(held);
         }
-        self.handle.running.clear();
+        self.handle.activity.clear();
+        self.shared.topology.activity_changed();
+        self.locked_on = None;
         self.reserved = false;
         self.settings = crate::exec::set::none();
         self.modes = crate::plan::SqlModes::default();
@@ -463,6 +395,7 @@ impl Session {
             session.end();
         }
         if session.is_busy() {
+            session.interrupt();
             for (pool, thread) in session.running.list() {
                 // It may have ended by itself in the meantime.
                 if let Err(error) = pool.execute_apart(&format!("KILL QUERY {thread}")).await {
@@ -481,7 +414,20 @@ impl Session {
             );
             return Err(SqlError::new(1461, b"42000", message).into());
         }
+        let mut patience = Patience::default();
+        loop {
+            match self.prepare(sql, &mut patience).await {
+                Err(Failure::Again(error, stale)) => {
+                    self.wait_again(error, stale, &mut patience).await?;
+                }
+                result => return result,
+            }
+        }
+    }
+
+    async fn prepare(&mut self, sql: &[u8], patience: &mut Patience) -> Result<(), Failure> {
         let snapshot = self.shared.topology.snapshot();
+        patience.revision = snapshot.serving_revision();
         let context = PlanContext {
             target: &self.target,
             sql_mode: self.modes,
@@ -507,6 +453,7 @@ impl Session {
                     ..crate::plan::Props::default()
                 },
                 tablet_type: self.target.tablet_type,
+                touches: Default::default(),
                 action: Action::Single(part.clone()),
             };
             let text = match &part.sql {
@@ -565,8 +512,13 @@ impl Session {
                     return Ok(described);
                 }
                 Err(crate::backend::BackendError::Sql(error)) => {
+                    let fresh = !held.kept;
+                    let error = placed(error, &held);
                     self.put_back(held);
-                    return Err(error.into());
+                    return Err(match Stale::of(&error).filter(|_| fresh) {
+                        Some(stale) => Failure::Again(error, stale),
+                        None => Failure::Sql(error),
+                    });
                 }
                 Err(_) if !retried && !held.kept => retried = true,
                 Err(error) => {
@@ -671,16 +623,4 @@ impl Session {
 fn unknown_statement(id: u32, what: &str) -> Failure {
     let message = format!("Unknown prepared statement handler ({id}) given to {what}");
     SqlError::new(1243, b"HY000", message).into()
-}
-
-/// A plan's kind, for the metrics.
-fn kind(action: &Action) -> &'static str {
-    match action {
-        Action::Gate(_) => "gate",
-        Action::Single(_) => "single",
-        Action::Scatter(_) => "scatter",
-        Action::Dml(_) => "dml",
-        Action::Ddl(_) => "ddl",
-        Action::Insert(_) => "insert",
-    }
 }

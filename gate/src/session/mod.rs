@@ -2,9 +2,12 @@
 //! the server connections that are its own for a while. One task serves one session.
 
 mod acquire;
+pub mod activity;
+mod attend;
 mod commands;
 mod diagnostics;
 pub mod registry;
+mod statement;
 
 use std::collections::HashMap;
 use std::io;
@@ -27,6 +30,8 @@ use crate::protocol::scan::Answer;
 use crate::topology::Tablet;
 use vtplan_state::model::TabletType;
 
+pub use activity::Activity;
+pub(crate) use attend::gone;
 pub use diagnostics::Diagnostics;
 pub use registry::SessionHandle;
 
@@ -70,7 +75,7 @@ pub struct Session {
     pub(crate) shared: Arc<Shared>,
     pub(crate) handle: Arc<SessionHandle>,
     pub(crate) stream: Stream,
-    inbuf: BytesMut,
+    pub(crate) inbuf: BytesMut,
     pub(crate) out: Vec<u8>,
     /// Sequence number of the next packet to the client.
     pub(crate) sequence: u8,
@@ -92,6 +97,8 @@ pub struct Session {
     pub(crate) values: SessionValues,
     /// The last statement's answer was an error that was passed through.
     pub(crate) last_failed: bool,
+    /// The shard on whose connection `LOCK TABLES` was done.
+    locked_on: Option<Arc<ShardId>>,
     statements: HashMap<u32, Statement>,
     next_statement: u32,
     pub(crate) diagnostics: Diagnostics,
@@ -135,6 +142,7 @@ impl Session {
             reserved: false,
             values: SessionValues::default(),
             last_failed: false,
+            locked_on: None,
             statements: HashMap::new(),
             next_statement: 1,
             diagnostics: Diagnostics::None,
@@ -158,6 +166,7 @@ impl Session {
         if greeted {
             self.commands().await;
         }
+        self.end_abandoned().await;
         self.roll_back_all().await;
         for held in std::mem::take(&mut self.held) {
             self.give_back_clean(held);

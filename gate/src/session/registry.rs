@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use tokio::sync::Notify;
 
+use super::activity::Activity;
 use crate::pool::Pool;
 
 /// Server connections on which the session may have a statement, for `KILL`.
@@ -19,9 +20,9 @@ impl Running {
         list.push((pool.clone(), thread_id));
     }
 
-    pub fn clear(&self) {
+    pub fn remove(&self, pool: &Arc<Pool>, thread_id: u32) {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        list.clear();
+        list.retain(|(p, id)| *id != thread_id || !Arc::ptr_eq(p, pool));
     }
 
     pub fn list(&self) -> Vec<(Arc<Pool>, u32)> {
@@ -37,8 +38,12 @@ pub struct SessionHandle {
     /// The client's address.
     pub peer: String,
     pub running: Running,
+    pub activity: Activity,
     ended: AtomicBool,
     wake: Notify,
+    /// `KILL QUERY` came for the statement that runs.
+    interrupted: AtomicBool,
+    interrupt: Notify,
     busy: AtomicBool,
     /// Milliseconds since the session began at which it turned busy or idle.
     changed_at: AtomicU64,
@@ -92,6 +97,9 @@ impl SessionHandle {
 
     pub fn busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
+        if busy {
+            self.interrupted.store(false, Ordering::Relaxed);
+        }
         let at = self.began.elapsed().as_millis() as u64;
         self.changed_at.store(at, Ordering::Relaxed);
     }
@@ -124,6 +132,24 @@ impl SessionHandle {
         self.ended.load(Ordering::Acquire)
     }
 
+    /// Interrupts what the session waits for at the gate. What runs on servers must be interrupted
+    /// there.
+    pub fn interrupt(&self) {
+        self.interrupted.store(true, Ordering::Release);
+        self.interrupt.notify_waiters();
+    }
+
+    /// Waits until the current statement is interrupted.
+    pub async fn interrupted(&self) {
+        loop {
+            let notified = self.interrupt.notified();
+            if self.interrupted.load(Ordering::Acquire) {
+                return;
+            }
+            notified.await;
+        }
+    }
+
     /// Waits until the session is to end.
     pub async fn ended(&self) {
         self.wake.notified().await;
@@ -149,6 +175,9 @@ impl Registry {
             id,
             peer,
             running: Running::default(),
+            activity: Activity::default(),
+            interrupted: AtomicBool::new(false),
+            interrupt: Notify::new(),
             ended: AtomicBool::new(false),
             wake: Notify::new(),
             busy: AtomicBool::new(true),

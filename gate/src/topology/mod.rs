@@ -2,8 +2,10 @@
 //! shard's tablets with their pools and health. A snapshot behind one atomic pointer; whoever
 //! starts a statement takes it and keeps it to the end.
 
+mod drain;
 mod follow;
 mod health;
+mod holds;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
@@ -11,7 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use vtplan_state::model::{CellName, HostName, Records, Revision, TabletAlias, TabletType};
 use vtplan_state::store::LeaseKeeper;
 
@@ -20,6 +22,8 @@ use crate::plan::{Catalog, ShardId};
 use crate::pool::{Pool, PoolLimits};
 use crate::protocol::SqlError;
 use crate::protocol::handshake::Verifiers;
+
+pub use holds::Hold;
 
 /// A tablet as the gate sees it. Lives as long as its record.
 #[derive(Debug)]
@@ -131,6 +135,15 @@ pub struct Snapshot {
     pub shards: HashMap<ShardId, ShardRoute>,
     pub tablets: HashMap<TabletAlias, Arc<Tablet>>,
     pub users: HashMap<String, Verifiers>,
+    /// What is kept back while it moves.
+    pub holds: Vec<Arc<Hold>>,
+}
+
+impl Snapshot {
+    /// The revision of what statements are routed by.
+    pub fn serving_revision(&self) -> Revision {
+        self.records.serving_revision
+    }
 }
 
 /// See the module.
@@ -146,6 +159,10 @@ pub struct Topology {
     lease: ArcSwapOption<LeaseKeeper>,
     /// Turns the order of replicas from one statement to the next.
     turn: AtomicU64,
+    /// Whether somebody waits for sessions to end what they have under way.
+    draining: AtomicBool,
+    /// A session has ended something.
+    drained: Notify,
 }
 
 /// What of the gate's configuration concerns the topology.
@@ -175,6 +192,7 @@ impl Topology {
                 shards: HashMap::new(),
                 tablets: HashMap::new(),
                 users: HashMap::new(),
+                holds: Vec::new(),
             }),
             changes: watch::Sender::new(0),
             cell: config.cell,
@@ -184,7 +202,28 @@ impl Topology {
             login: Mutex::new(None),
             lease: ArcSwapOption::empty(),
             turn: AtomicU64::new(0),
+            draining: AtomicBool::new(false),
+            drained: Notify::new(),
         }
+    }
+
+    /// A session has changed its [`crate::session::Activity`].
+    pub fn activity_changed(&self) {
+        // The session's mutex was released before, and who looks at it after setting the flag
+        // takes it: one of both sees the other.
+        if self.draining.load(Ordering::SeqCst) {
+            self.drained.notify_one();
+        }
+    }
+
+    /// Tells of every new snapshot from now on.
+    pub fn changes(&self) -> watch::Receiver<Revision> {
+        self.changes.subscribe()
+    }
+
+    /// How long statements wait for what is expected to pass.
+    pub fn buffer(&self) -> Duration {
+        self.buffer
     }
 
     pub fn snapshot(&self) -> Arc<Snapshot> {
@@ -287,6 +326,12 @@ impl Topology {
         } else {
             Arc::new(Catalog::build(&records.records))
         };
+        let holds = if same {
+            old.holds.clone()
+        } else {
+            let holds = records.holds.values();
+            holds.map(|h| Arc::new(Hold::new(h, &catalog))).collect()
+        };
         let revision = records.revision;
         self.snapshot.store(Arc::new(Snapshot {
             records,
@@ -294,6 +339,7 @@ impl Topology {
             shards,
             tablets,
             users,
+            holds,
         }));
         self.changes.send_replace(revision);
     }

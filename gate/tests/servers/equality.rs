@@ -129,7 +129,11 @@ async fn an_unsharded_keyspace_answers_as_its_server_does() {
             let mut server = lab.direct(100, "commerce").await;
             let mut differ = Vec::new();
             for (sql, got) in STATEMENTS.iter().zip(through) {
-                let there = answer(&mut server, sql).await;
+                let mut there = answer(&mut server, sql).await;
+                // Of a table that is missing the gate says where, as there are many servers.
+                if there.starts_with("1146 ") {
+                    there += " (keyspace commerce, shard 0, tablet zone1-0000000100)";
+                }
                 // The gate writes what these functions say into the statement: the value is the
                 // same, the type of the column that of a literal.
                 let of_function = FUNCTIONS.iter().any(|f| sql.contains(f));

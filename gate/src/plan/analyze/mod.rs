@@ -18,6 +18,7 @@ use sqlparser::ast::{
 use super::catalog::{Catalog, FoundTable, TableKind};
 use super::grammar::{Parsed, ValueExpr, constant};
 use super::rewrite::Splice;
+use super::statement::Statement;
 use super::types::{PlanContext, SqlError};
 use visitors::{Functions, Subqueries};
 
@@ -111,9 +112,20 @@ pub(in crate::plan) struct Analysis {
     pub written: bool,
 }
 
+impl Analysis {
+    /// The tables of keyspaces in it.
+    pub(in crate::plan) fn found_tables(&self) -> impl Iterator<Item = &FoundTable> {
+        self.tables.iter().filter_map(|table| match &table.found {
+            Found::Table(found) => Some(found),
+            Found::System | Found::Common => None,
+        })
+    }
+}
+
 /// Reads a statement.
 pub(in crate::plan) fn analyze(
     parsed: &Parsed,
+    statement: &Statement<'_>,
     catalog: &Catalog,
     context: &PlanContext<'_>,
 ) -> Result<Analysis, SqlError> {
@@ -145,7 +157,7 @@ pub(in crate::plan) fn analyze(
         }
     }
     walker.check_complete()?;
-    walker.rename_columns();
+    walker.rename_columns(statement)?;
     Ok(walker.out)
 }
 

@@ -4,10 +4,11 @@ use sqlparser::ast::{
     Ident, JoinOperator, ObjectName, Statement as Ast, TableFactor, TableWithJoins, Visit,
 };
 
-use super::visitors::{QualifiedColumns, Relations};
+use super::visitors::Relations;
 use super::{Found, JoinCondition, Scope, TableRef, Walker};
 use crate::plan::catalog::FoundTable;
 use crate::plan::rewrite::{Piece, Splice, quoted};
+use crate::plan::statement::Statement;
 use crate::plan::types::SqlError;
 
 const SYSTEM: [&str; 4] = ["information_schema", "performance_schema", "mysql", "sys"];
@@ -216,38 +217,61 @@ impl Walker<'_> {
         Ok(())
     }
 
-    /// Columns qualified with a keyspace follow a table that moved.
-    pub(super) fn rename_columns(&mut self) {
-        let mut columns = QualifiedColumns::default();
-        let _ = self.parsed.ast.visit(&mut columns);
-        for parts in columns.found {
-            let [qualifier, table, _] = parts.as_slice() else {
+    /// Columns qualified with a keyspace (`ks.t.c`, `ks.t.*`) follow a table that moved. So do the
+    /// tables before the FROM of a DELETE.
+    pub(super) fn rename_columns(&mut self, statement: &Statement<'_>) -> Result<(), SqlError> {
+        let mut splices = Vec::new();
+        for column in statement.qualified_columns() {
+            let Some(found) = self.moved(&column.qualifier, &column.table) else {
                 continue;
             };
-            let of =
-                self.out.tables.iter().find(|t| {
-                    t.alias == table.value && t.qualifier.as_ref() == Some(&qualifier.value)
-                });
-            let Some(Found::Table(found)) = of.map(|t| &t.found) else {
-                continue;
-            };
-            let token = self.parsed.token_of(qualifier);
-            let (Some(from), true) = (
-                token,
-                found.keyspace.name.as_str() != qualifier.value || found.name != table.value,
-            ) else {
-                continue;
-            };
-            let (to, text) = if found.name == table.value {
-                (from + 1, quoted(found.keyspace.name.as_str()))
+            let (to, text) = if found.name == column.table {
+                (column.at + 1, quoted(found.keyspace.name.as_str()))
             } else {
-                (from + 3, quoted(&table.value))
+                (column.at + 3, quoted(&column.table))
             };
-            self.out.splices.push(Splice {
-                from,
+            splices.push(Splice {
+                from: column.at,
                 to,
                 with: Piece::Text(text),
             });
         }
+        if let Ast::Delete(delete) = &self.parsed.ast {
+            for name in &delete.tables {
+                let [first, second] = name.0.as_slice() else {
+                    continue;
+                };
+                let (Some(qualifier), Some(table)) = (first.as_ident(), second.as_ident()) else {
+                    continue;
+                };
+                let Some(found) = self.moved(&qualifier.value, &table.value) else {
+                    continue;
+                };
+                let Some(at) = self.parsed.token_of(qualifier) else {
+                    return Err(SqlError::unsupported(format!("the table name `{name}`")));
+                };
+                splices.push(Splice {
+                    from: at,
+                    to: at + 1,
+                    with: Piece::Text(quoted(found.keyspace.name.as_str())),
+                });
+            }
+        }
+        self.out.splices.extend(splices);
+        Ok(())
+    }
+
+    /// The table that `qualifier.table` means outside of FROM, if it is elsewhere than it says. A
+    /// table without a qualifier is one of the session's keyspace.
+    fn moved(&self, qualifier: &str, table: &str) -> Option<&FoundTable> {
+        let session = self.context.target.keyspace.as_ref().map(|k| k.as_str());
+        let of =
+            self.out.tables.iter().find(|t| {
+                t.alias == table && t.qualifier.as_deref().or(session) == Some(qualifier)
+            })?;
+        let Found::Table(found) = &of.found else {
+            return None;
+        };
+        (found.keyspace.name.as_str() != qualifier || found.name != table).then_some(found)
     }
 }

@@ -2,7 +2,7 @@
 
 use std::ops::ControlFlow;
 
-use sqlparser::ast::{Expr, Function, Ident, ObjectName, Query, Visitor};
+use sqlparser::ast::{Expr, Function, ObjectName, Query, Visitor};
 
 const AGGREGATES: [&str; 20] = [
     "COUNT",
@@ -101,25 +101,6 @@ impl Visitor for Relations {
 
     fn pre_visit_relation(&mut self, _relation: &ObjectName) -> ControlFlow<()> {
         self.count += 1;
-        ControlFlow::Continue(())
-    }
-}
-
-/// `ks.t.c`.
-#[derive(Default)]
-pub(super) struct QualifiedColumns {
-    pub found: Vec<Vec<Ident>>,
-}
-
-impl Visitor for QualifiedColumns {
-    type Break = ();
-
-    fn pre_visit_expr(&mut self, expr: &Expr) -> ControlFlow<()> {
-        if let Expr::CompoundIdentifier(parts) = expr
-            && parts.len() == 3
-        {
-            self.found.push(parts.clone());
-        }
         ControlFlow::Continue(())
     }
 }

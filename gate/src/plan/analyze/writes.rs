@@ -107,11 +107,6 @@ impl Walker<'_> {
             self.construct("DELETE ... LIMIT");
         }
         self.subqueries(&delete.order_by, Some(scope))?;
-        if !delete.tables.is_empty() && !self.out.splices.is_empty() {
-            return Err(SqlError::unsupported(
-                "DELETE of joined tables with a qualified name",
-            ));
-        }
         self.check_written(scope, true)
     }
 

@@ -411,10 +411,16 @@ impl Words<'_, '_> {
         if self.take(&["VITESS_TABLETS"]) {
             return Ok(Some(Show::VitessTablets(self.filter()?)));
         }
+        if self.take(&["VITESS_ROUTING_RULES"]) {
+            return Ok(Some(Show::RoutingRules(self.filter()?)));
+        }
         if self.take(&["VITESS_TARGET"]) {
             return self.end(Some(Show::VitessTarget));
         }
         if self.take(&["VSCHEMA"]) {
+            if self.take(&["ROUTING", "RULES"]) {
+                return Ok(Some(Show::RoutingRules(self.filter()?)));
+            }
             if self.take(&["TABLES"]) {
                 return self.end(Some(Show::VschemaTables));
             }

@@ -38,6 +38,16 @@ pub(super) struct Router {
 }
 
 impl UnboundInsert {
+    /// The shards that rows may go to.
+    pub(in crate::plan) fn shards(&self) -> Vec<Arc<ShardId>> {
+        let known: Option<Vec<_>> = self.rows.iter().map(|row| row.shard.clone()).collect();
+        match (known, &self.router) {
+            (Some(shards), _) => shards,
+            (None, Some(router)) => router.keyspace.shards.clone(),
+            (None, None) => Vec::new(),
+        }
+    }
+
     pub(in crate::plan) fn bind(&self, first: Option<u64>) -> Result<Vec<ShardSql>, SqlError> {
         let mut next = first;
         let mut groups: Vec<(Arc<ShardId>, Vec<u8>)> = Vec::new();
