@@ -72,6 +72,7 @@ fn write_item(
 ) {
     let (column, sign) = match item.sign {
         Sign::Keep => (" ", ""),
+        Sign::Move => ("!", "> "),
         Sign::Create => ("+", ""),
         Sign::Change => ("!", "~ "),
         Sign::Replace => ("-", "-/+ "),
@@ -86,7 +87,8 @@ fn write_item(
         } else {
             String::new()
         },
-        if item.risk != Risk::Safe || matches!(item.sign, Sign::Change | Sign::Delete) {
+        if item.risk != Risk::Safe || matches!(item.sign, Sign::Move | Sign::Change | Sign::Delete)
+        {
             item.reason.clone()
         } else {
             String::new()

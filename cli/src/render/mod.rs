@@ -1,6 +1,7 @@
 //! What commands print.
 //!
-//! - [`view`]: a plan as a tree of objects, which [`text`] and [`markdown`] write down.
+//! - [`view`]: a plan as a tree of objects, which [`text`] and [`markdown`] write down; [`moves`]: its
+//!   workflows.
 //! - [`step`]: one step in words, [`summary`] a whole plan in one line.
 //! - [`dot`], [`json`]: a plan for Graphviz and for programs.
 //! - [`picture`]: a running cluster. [`workflow`], [`vdiff`]: data on its way, and comparisons of it.
@@ -10,6 +11,7 @@
 pub mod dot;
 pub mod json;
 pub mod markdown;
+pub mod moves;
 pub mod picture;
 pub mod step;
 pub mod summary;

@@ -1,7 +1,9 @@
 //! One step of a plan in words.
 
 use vtplan_planner::plan::{Action, Step};
-use vtplan_state::model::{HostName, KeyspaceName, ShardName, Side, WorkflowKind, WorkflowName};
+use vtplan_state::model::{
+    HostName, KeyspaceName, ShardName, Side, TableName, WorkflowKind, WorkflowName, WorkflowSide,
+};
 
 /// What a step does, as an order: `create tablet zone1-0000000100 (commerce/0, replica)`.
 pub fn describe(step: &Step) -> String {
@@ -84,20 +86,14 @@ pub fn describe(step: &Step) -> String {
             target,
             tables,
             ..
-        } => match workflow_kind {
-            WorkflowKind::MoveTables => format!(
-                "start MoveTables {workflow}: {} from {} to {}",
-                list(tables),
-                source.keyspace,
-                target.keyspace
-            ),
-            WorkflowKind::Reshard => format!(
-                "start Reshard {workflow} of {}: {} to {}",
-                target.keyspace,
-                list(&source.shards),
-                list(&target.shards)
-            ),
-        },
+        } => {
+            let kind = match workflow_kind {
+                WorkflowKind::MoveTables => "MoveTables",
+                WorkflowKind::Reshard => "Reshard",
+            };
+            let sides = sides(*workflow_kind, source, target, tables);
+            format!("start {kind} {workflow}: {sides}")
+        }
         Action::WaitForCopy { keyspace, workflow } => {
             format!("wait until {keyspace}.{workflow} has copied all rows")
         }
@@ -167,7 +163,31 @@ pub fn describe(step: &Step) -> String {
     }
 }
 
-fn list<T: ToString>(names: &[T]) -> String {
+/// `corder, customer from commerce to customer`; `customer from 0 to -80, 80-`.
+pub fn sides(
+    kind: WorkflowKind,
+    source: &WorkflowSide,
+    target: &WorkflowSide,
+    tables: &[TableName],
+) -> String {
+    match kind {
+        WorkflowKind::MoveTables => format!(
+            "{} from {} to {}",
+            list(tables),
+            source.keyspace,
+            target.keyspace
+        ),
+        WorkflowKind::Reshard => format!(
+            "{} from {} to {}",
+            target.keyspace,
+            list(&source.shards),
+            list(&target.shards)
+        ),
+    }
+}
+
+/// With commas.
+pub fn list<T: ToString>(names: &[T]) -> String {
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     names.join(", ")
 }

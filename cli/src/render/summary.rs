@@ -7,7 +7,9 @@ use vtplan_planner::plan::{Action, Plan, Risk, Step};
 
 use vtplan_state::model::{KeyspaceName, TableName};
 
-use super::table::count;
+use super::step::workflow_of;
+use super::table::{self, count};
+use super::text::bytes_text;
 use super::when;
 
 /// What a step's work counts as: a verb and the noun it is done to.
@@ -32,10 +34,10 @@ fn work(step: &Step) -> (&'static str, &'static str) {
         Action::ApplyVschema { before: None, .. } => ("create", "VSchema"),
         Action::ApplyVschema { .. } => ("change", "VSchema"),
         Action::StartWorkflow { .. } => ("start", "workflow"),
-        Action::WaitForCopy { .. } => ("await", "copy"),
+        Action::WaitForCopy { .. } => ("finish", "copy"),
         Action::Vdiff { .. } => ("run", "VDiff"),
         Action::WaitForApproval { .. } => ("await", "approval"),
-        Action::SwitchTraffic { .. } => ("make", "switch of traffic"),
+        Action::SwitchTraffic { .. } => ("make", "traffic switch"),
         Action::Soak { .. } => ("await", "soak"),
         Action::CompleteWorkflow { .. } => ("complete", "workflow"),
         Action::CancelWorkflow { .. } => ("cancel", "workflow"),
@@ -80,6 +82,14 @@ pub fn summary(plan: &Plan) -> String {
             format!("{} to {verb}", nouns.join(", "))
         })
         .collect();
+    let (rows, bytes) = to_copy(plan);
+    if rows > 0 {
+        let bytes = match bytes {
+            0 => String::new(),
+            bytes => format!(" ({})", bytes_text(bytes)),
+        };
+        parts.push(format!("about {}{bytes} to copy", table::rows(rows)));
+    }
     let seconds = duration(plan);
     if seconds > 0 {
         parts.push(format!(
@@ -108,6 +118,21 @@ pub fn summary(plan: &Plan) -> String {
         "nothing is deleted".to_owned()
     });
     format!("{}: {}.", count(plan.steps.len(), "step"), parts.join("; "))
+}
+
+/// Rows and bytes that workflows copy, as far as that is known. A workflow's start and its wait for
+/// the copy tell the same.
+fn to_copy(plan: &Plan) -> (u64, u64) {
+    let mut copies = BTreeMap::new();
+    for step in &plan.steps {
+        if let Action::StartWorkflow { .. } | Action::WaitForCopy { .. } = &step.action {
+            let most: &mut (u64, u64) = copies.entry(workflow_of(step)).or_default();
+            most.0 = most.0.max(step.estimate.rows.unwrap_or(0));
+            most.1 = most.1.max(step.estimate.bytes.unwrap_or(0));
+        }
+    }
+    let sum = |of: fn(&(u64, u64)) -> u64| copies.values().map(of).sum();
+    (sum(|c| c.0), sum(|c| c.1))
 }
 
 /// The table that a step works on, in whichever shard.

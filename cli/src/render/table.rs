@@ -89,6 +89,8 @@ pub fn rows(n: u64) -> String {
 pub fn count(n: usize, noun: &str) -> String {
     let plural = match noun {
         "primary" => "primaries".to_owned(),
+        "copy" => "copies".to_owned(),
+        "traffic switch" => "traffic switches".to_owned(),
         _ if n == 1 => noun.to_owned(),
         _ => format!("{noun}s"),
     };

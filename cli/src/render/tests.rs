@@ -212,6 +212,92 @@ fn second() -> Plan {
     )
 }
 
+/// A MoveTables from its start, and a Reshard that is under way.
+fn moves() -> Plan {
+    let of = |workflow: &str, id: &str, after: &[&str], risk: &str, seconds, rest| {
+        let mut step = step(&format!("{id}:{workflow}"), after, risk, seconds, rest);
+        let object = step.as_object_mut().expect("an object");
+        object.insert("keyspace".into(), "customer".into());
+        object.insert("workflow".into(), workflow.into());
+        step
+    };
+    let side = |keyspace: &str, shards: &[&str]| json!({"keyspace": keyspace, "shards": shards});
+    let m = "commerce2customer";
+    let tables = json!(["corder", "customer"]);
+    let mut start = of(
+        m,
+        "start-workflow",
+        &[],
+        "safe",
+        0,
+        json!({"kind": "start-workflow", "workflow_kind": "move_tables",
+            "source": side("commerce", &["0"]), "target": side("customer", &["0"]),
+            "tables": tables, "throttle_max_lag_seconds": 5}),
+    );
+    start["reason"] = "customer and corder left commerce and are in customer".into();
+    let mut copy = of(m, "copy", &[], "safe", 7, json!({"kind": "wait-for-copy"}));
+    copy["estimate"] = json!({"seconds": 7, "rows": 123_456, "bytes": 52_428_800});
+    let switch = |workflow: &str, types: &[&str], window: Option<&str>| {
+        let mut step = of(
+            workflow,
+            &format!("switch-{}", types[0]),
+            &[],
+            "disruptive",
+            1,
+            json!({"kind": "switch-traffic", "tablet_types": types, "to": "target",
+                "max_write_pause_ms": 1000, "window": window}),
+        );
+        if types[0] == "primary" {
+            step["estimate"] = json!({"seconds": 1, "write_pause_ms": 500});
+        } else {
+            step["risk"] = "safe".into();
+        }
+        step
+    };
+    let approval = |point: &str| {
+        let id = format!("approval-{point}");
+        let rest = json!({"kind": "wait-for-approval", "point": point});
+        of(m, &id, &[], "safe", 0, rest)
+    };
+    plan(
+        vec![
+            start,
+            copy,
+            of(m, "vdiff", &[], "safe", 2, json!({"kind": "vdiff"})),
+            switch(m, &["replica", "rdonly"], None),
+            approval("switch_writes"),
+            switch(m, &["primary"], Some("Sat 02:00-05:00 Europe/Berlin")),
+            of(
+                m,
+                "soak",
+                &[],
+                "safe",
+                3600,
+                json!({"kind": "soak", "seconds": 3600}),
+            ),
+            of(
+                m,
+                "complete",
+                &[],
+                "destructive",
+                1,
+                json!({"kind": "complete-workflow", "workflow_kind": "move_tables",
+                    "source": side("commerce", &["0"]), "tables": tables}),
+            ),
+            of(
+                "cust2cust",
+                "cancel",
+                &[],
+                "safe",
+                1,
+                json!({"kind": "cancel-workflow", "workflow_kind": "reshard",
+                    "target": side("customer", &["-80", "80-"]), "tables": tables}),
+            ),
+        ],
+        json!([]),
+    )
+}
+
 fn plain(plan: &Plan) -> String {
     anstream::adapter::strip_str(&text::plan(plan, text::Options::default())).to_string()
 }
@@ -227,14 +313,21 @@ fn a_plan_of_changes_as_text() {
 }
 
 #[test]
+fn a_plan_of_data_moves_as_text() {
+    assert_snapshot!(plain(&moves()));
+}
+
+#[test]
 fn plans_as_markdown() {
     assert_snapshot!("first_markdown", markdown::plan(&first()));
     assert_snapshot!("changes_markdown", markdown::plan(&second()));
+    assert_snapshot!("moves_markdown", markdown::plan(&moves()));
 }
 
 #[test]
 fn a_plan_as_a_graph() {
     assert_snapshot!(dot::plan(&second()));
+    assert_snapshot!("moves_dot", dot::plan(&moves()));
 }
 
 #[test]

@@ -7,7 +7,7 @@ use vtplan_planner::plan::{Plan, Risk};
 
 use super::step::describe;
 use super::summary::{risk_word, summary};
-use super::table::pad;
+use super::table::{pad, rows as table_rows};
 use super::view::{Body, Item, Sign, View, view};
 use super::when;
 
@@ -79,7 +79,7 @@ fn destructive(plan: &Plan) -> String {
         text.push_str(&format!("  {} {}", "!".red().bold(), describe(step)));
         let mut size = Vec::new();
         if let Some(rows) = step.estimate.rows {
-            size.push(format!("about {rows} rows"));
+            size.push(format!("about {}", table_rows(rows)));
         }
         if let Some(bytes) = step.estimate.bytes {
             size.push(bytes_text(bytes));
@@ -236,6 +236,7 @@ fn style(sign: Sign) -> Style {
     let style = Style::new();
     match sign {
         Sign::Keep => style,
+        Sign::Move => style.cyan().bold(),
         Sign::Create => style.green().bold(),
         Sign::Change => style.yellow().bold(),
         Sign::Replace | Sign::Delete => style.red().bold(),

@@ -1,5 +1,5 @@
 //! A plan as a tree of the objects that it changes, the way people look at a cluster: keyspaces
-//! with their shards, tablets, tables and VSchema, then users and gates. It says nothing about
+//! with their shards, tablets, tables and VSchema, then users and gates; before them the workflows. It says nothing about
 //! how it looks; [`super::text`] and [`super::markdown`] do.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -8,12 +8,15 @@ use similar::TextDiff;
 use vtplan_planner::plan::{Action, Plan, Risk, Step};
 use vtplan_state::model::{KeyspaceName, ShardName, TableName, VSchemaKeyspace};
 
-use super::step::{keyspace_of, place, shard_of};
+use super::moves;
+use super::step::{keyspace_of, place, shard_of, workflow_of};
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Sign {
     /// Stays as it is; something in it changes.
     Keep,
+    /// Data goes elsewhere.
+    Move,
     Create,
     Change,
     Replace,
@@ -24,6 +27,7 @@ impl Sign {
     pub const fn symbol(self) -> &'static str {
         match self {
             Self::Keep => " ",
+            Self::Move => ">",
             Self::Create => "+",
             Self::Change => "~",
             Self::Replace => "-/+",
@@ -33,6 +37,7 @@ impl Sign {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Keep => "keep",
+            Self::Move => "move",
             Self::Create => "create",
             Self::Change => "change",
             Self::Replace => "replace",
@@ -67,7 +72,7 @@ pub enum Body {
 }
 
 impl Item {
-    fn new(sign: Sign, title: impl Into<String>) -> Self {
+    pub(super) fn new(sign: Sign, title: impl Into<String>) -> Self {
         Self {
             sign,
             title: title.into(),
@@ -80,13 +85,13 @@ impl Item {
         }
     }
 
-    fn of(step: &Step, sign: Sign, title: impl Into<String>) -> Self {
+    pub(super) fn of(step: &Step, sign: Sign, title: impl Into<String>) -> Self {
         let mut item = Self::new(sign, title);
         item.take(step);
         item
     }
 
-    fn detail(mut self, detail: impl Into<String>) -> Self {
+    pub(super) fn detail(mut self, detail: impl Into<String>) -> Self {
         self.detail = detail.into();
         self
     }
@@ -111,14 +116,19 @@ pub struct View {
 
 pub fn view(plan: &Plan) -> View {
     let mut keyspaces: BTreeMap<&KeyspaceName, Vec<&Step>> = BTreeMap::new();
+    let mut workflows: BTreeMap<_, Vec<&Step>> = BTreeMap::new();
     let mut others: Vec<&Step> = Vec::new();
     for step in &plan.steps {
+        if let Some(workflow) = workflow_of(step) {
+            workflows.entry(workflow).or_default().push(step);
+            continue;
+        }
         match keyspace_of(step) {
             Some(keyspace) => keyspaces.entry(keyspace).or_default().push(step),
             None => others.push(step),
         }
     }
-    let mut items = Vec::new();
+    let mut items: Vec<Item> = workflows.into_values().map(|s| moves::item(&s)).collect();
     let (cells, rest): (Vec<&Step>, Vec<&Step>) = others.into_iter().partition(|s| {
         matches!(
             s.action,
