@@ -8,8 +8,10 @@ use vtplan_agent::observe::Gathered;
 use vtplan_planner::live::{ObservedRole, ObservedTablet, ServerState};
 use vtplan_state::model::{
     ActivePlan, CellName, Durability, GateName, HostName, KeyspaceName, Records, ShardName,
-    ShardRecord, TabletAlias, TabletRecord, TabletType, UnixMillis,
+    ShardRecord, TabletAlias, TabletRecord, TabletType, UnixMillis, WorkflowRecord,
 };
+
+use crate::workflows::document::{StreamDocument, WorkflowDocument};
 
 #[derive(Debug, Serialize)]
 pub struct Picture {
@@ -26,6 +28,36 @@ pub struct Picture {
     /// Cells with fewer gates alive than the spec asks for.
     pub missing_gates: Vec<MissingGates>,
     pub keyspaces: Vec<Keyspace>,
+    /// Data on its way.
+    pub workflows: Vec<Workflow>,
+}
+
+/// A workflow with the sums over its streams.
+#[derive(Debug, Serialize)]
+pub struct Workflow {
+    #[serde(flatten)]
+    pub document: WorkflowDocument,
+    pub rows_copied: u64,
+    pub rows_total: u64,
+    pub lag_ms: Option<u64>,
+    /// Of streams that stand still with an error.
+    pub errors: Vec<String>,
+}
+
+impl Workflow {
+    pub fn new(record: &WorkflowRecord, streams: &[StreamDocument]) -> Self {
+        Self {
+            document: WorkflowDocument::new(record),
+            rows_copied: streams.iter().map(|s| s.rows_copied).sum(),
+            rows_total: streams.iter().map(|s| s.rows_total).sum(),
+            lag_ms: streams.iter().filter_map(|s| s.lag_ms).max(),
+            errors: streams
+                .iter()
+                .filter(|s| s.state == "error")
+                .filter_map(|s| Some(format!("{}: {}", s.from, s.message.as_ref()?)))
+                .collect(),
+        }
+    }
 }
 
 #[derive(Debug, Serialize)]
@@ -80,6 +112,10 @@ pub struct Keyspace {
 pub struct Shard {
     pub name: ShardName,
     pub serving: bool,
+    /// Where reads of these types go other than `serving` says, during a Reshard.
+    pub serving_reads: BTreeMap<TabletType, bool>,
+    /// Whether its writes are fenced in its servers, during a switch.
+    pub fenced: bool,
     pub primary: Option<TabletAlias>,
     pub term: u64,
     pub tablets: Vec<Tablet>,
@@ -106,6 +142,8 @@ pub struct Tablet {
 pub enum TabletState {
     /// The primary, and takes writes.
     Serving,
+    /// The primary of a shard that takes no writes of gates.
+    Fenced,
     /// Follows the primary.
     Replicating,
     /// Runs; the shard has no primary yet.
@@ -122,6 +160,7 @@ impl TabletState {
     pub const fn word(self) -> &'static str {
         match self {
             Self::Serving => "serving",
+            Self::Fenced => "fenced",
             Self::Replicating => "replicating",
             Self::Idle => "idle",
             Self::Creating => "creating",
@@ -135,12 +174,17 @@ impl TabletState {
         self.is_healthy() || matches!(self, Self::Idle)
     }
     pub const fn is_healthy(self) -> bool {
-        matches!(self, Self::Serving | Self::Replicating)
+        matches!(self, Self::Serving | Self::Fenced | Self::Replicating)
     }
 }
 
 impl Picture {
-    pub fn new(cluster: &str, gathered: &Gathered, plan: Option<ActivePlan>) -> Self {
+    pub fn new(
+        cluster: &str,
+        gathered: &Gathered,
+        plan: Option<ActivePlan>,
+        workflows: Vec<Workflow>,
+    ) -> Self {
         let records = &gathered.live.records;
         let observed = &gathered.live.observed.tablets;
         let mut by_shard: BTreeMap<(&KeyspaceName, &ShardName), Vec<&TabletRecord>> =
@@ -169,6 +213,8 @@ impl Picture {
                         Shard {
                             name: shard.shard.clone(),
                             serving: shard.serving,
+                            serving_reads: shard.serving_reads.clone(),
+                            fenced: shard.fenced,
                             primary: shard.primary.clone(),
                             term: shard.term,
                             tablets: sorted(
@@ -195,6 +241,7 @@ impl Picture {
             healthy: tablets().all(|t| t.state.is_healthy())
                 && hosts.iter().all(|h| h.problem.is_none())
                 && missing_gates.is_empty()
+                && workflows.iter().all(|w| w.errors.is_empty())
                 && keyspaces
                     .iter()
                     .all(|k| k.shards.iter().all(|s| !s.serving || s.primary.is_some())),
@@ -220,6 +267,7 @@ impl Picture {
                 .collect(),
             missing_gates,
             keyspaces,
+            workflows,
         }
     }
 

@@ -199,6 +199,8 @@ async fn list_says_where_traffic_goes_and_what_flows_back() {
     )
     .await;
     check!(place, "list", ["workflow", "list"]);
+    check!(place, "status", ["status"]);
+    check!(place, "show-near", ["show", "customer.cust2custo"]);
     let (_, json, _) = place.output(&["workflow", "list", "--format", "json"]);
     let json: Value = serde_json::from_str(&json).expect("JSON");
     assert_eq!(json["format"], 1);

@@ -22,6 +22,7 @@ use crate::plan_file::PlanFile;
 use crate::progress::submit_error;
 use crate::render::table::{Table, count};
 use crate::render::{self, when};
+use crate::workflows::look;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -29,6 +30,7 @@ Examples:
   vtplan show commerce                 A keyspace, its VSchema too
   vtplan show customer/-80             A shard
   vtplan show zone1-0000000100         A tablet
+  vtplan show customer.cust2cust       A workflow
   vtplan show plan                     The plan that runs, or the last one
   vtplan show shop.plan                A saved plan
   vtplan show spec --format json       The spec that was applied last";
@@ -36,7 +38,7 @@ Examples:
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
 pub struct ShowArgs {
-    /// A keyspace, `KEYSPACE/SHARD`, a tablet, host, gate or cell, `spec`, `routing`, `users`,
+    /// A keyspace, `KEYSPACE/SHARD`, a tablet, workflow, host, gate or cell, `spec`, `routing`, `users`,
     /// `plan`, a plan's id, or a plan file
     #[arg(value_name = "OBJECT")]
     pub object: Option<String>,
@@ -78,8 +80,20 @@ pub async fn run(args: ShowArgs, global: &Global) -> Outcome {
     let active = submit::active(&cluster)
         .await
         .map_err(|e| context::store_error(&e))?;
-    let picture = Picture::new(cluster.name(), &gathered, active);
     let records = &gathered.live.records;
+    if let Some(name) = object
+        && let Some(workflow) = records.all_workflows().find(|w| w.full_name() == name)
+    {
+        let whole = look::whole(&cluster, records, workflow).await?;
+        out(&if json {
+            format!("{:#}\n", to_json(&whole))
+        } else {
+            render::workflow::whole(&whole, when::now())
+        });
+        return Ok(Exit::Done);
+    }
+    let workflows = look::pictures(&cluster, records).await?;
+    let picture = Picture::new(cluster.name(), &gathered, active, workflows);
     if object == Some("spec") && records.spec.is_none() {
         return Err(CliError::new(
             "no-spec",
@@ -395,6 +409,7 @@ fn unknown(object: &str, picture: &Picture, records: &Records) -> CliError {
             names.extend(shard.tablets.iter().map(|t| t.alias.to_string()));
         }
     }
+    names.extend(picture.workflows.iter().map(|w| w.document.name.clone()));
     names.extend(picture.hosts.iter().map(|h| h.name.to_string()));
     names.extend(picture.gates.iter().map(|g| g.name.to_string()));
     names.extend(records.cells.keys().map(ToString::to_string));

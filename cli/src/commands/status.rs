@@ -15,6 +15,7 @@ use crate::error::{CliError, Exit};
 use crate::output::{out, raw};
 use crate::picture::Picture;
 use crate::render::{self, when};
+use crate::workflows::look;
 
 const EXAMPLES: &str = "\
 Examples:
@@ -76,7 +77,8 @@ pub async fn look(cluster: &Cluster, agents: &AgentClients) -> Result<Picture, C
     let plan = submit::active(cluster)
         .await
         .map_err(|e| context::store_error(&e))?;
-    Ok(Picture::new(cluster.name(), &gathered, plan))
+    let workflows = look::pictures(cluster, &gathered.live.records).await?;
+    Ok(Picture::new(cluster.name(), &gathered, plan, workflows))
 }
 
 fn print(picture: &Picture, format: Format) {

@@ -1,12 +1,16 @@
 //! A cluster's picture for a terminal.
 
+use std::time::Duration;
+
 use owo_colors::OwoColorize as _;
-use vtplan_state::model::{TabletType, UnixMillis};
+use vtplan_state::model::{Side, TabletType, UnixMillis};
 
-use crate::picture::{Keyspace, Picture, Shard, Tablet, TabletState};
+use crate::picture::{Keyspace, Picture, Shard, Tablet, TabletState, Workflow};
+use crate::workflows::document::State;
 
-use super::table::{Table, count};
+use super::table::{Table, count, number, rows};
 use super::when;
+use super::workflow::side;
 
 /// The whole picture. `now` is for ages.
 pub fn text(picture: &Picture, now: UnixMillis) -> String {
@@ -39,6 +43,9 @@ pub fn text(picture: &Picture, now: UnixMillis) -> String {
     }
     if picture.keyspaces.is_empty() {
         text.push_str("\nNo keyspaces.\n");
+    }
+    if !picture.workflows.is_empty() {
+        text.push_str(&format!("\n{}", workflows(&picture.workflows)));
     }
     let problems = problems(picture);
     if !problems.is_empty() {
@@ -99,6 +106,40 @@ fn gates(picture: &Picture, now: UnixMillis) -> String {
     text
 }
 
+/// Each workflow with an arrow from where it reads to where it writes, and how far it is.
+fn workflows(workflows: &[Workflow]) -> String {
+    let mut table = Table::new(["WORKFLOW", "KIND", "DATA", "STATE", "TRAFFIC"]);
+    for workflow in workflows {
+        let w = &workflow.document;
+        // While writes are at the target, data flows back.
+        let arrow = match w.writes {
+            Side::Source => "──▶",
+            Side::Target => "◀──",
+        };
+        let (from, to) = (side(&w.source, w.kind), side(&w.target, w.kind));
+        let mut state = super::workflow::state(w.state);
+        if w.state == State::Copying && workflow.rows_total > 0 {
+            let percent = workflow.rows_copied * 100 / workflow.rows_total;
+            state.push_str(&format!(
+                " {} of {} ({percent}%)",
+                number(workflow.rows_copied),
+                rows(workflow.rows_total)
+            ));
+        } else if let (State::Following, Some(lag)) = (w.state, workflow.lag_ms) {
+            let lag = when::duration(Duration::from_millis(lag));
+            state.push_str(&format!(", lag {lag}"));
+        }
+        table.row([
+            w.name.clone(),
+            super::workflow::kind(w.kind).to_owned(),
+            format!("{from} {arrow} {to}"),
+            state,
+            w.traffic_state.clone(),
+        ]);
+    }
+    table.render(0)
+}
+
 /// A keyspace with its shards and tablets.
 pub fn keyspace(keyspace: &Keyspace) -> String {
     let kind = if keyspace.sharded {
@@ -121,6 +162,18 @@ pub fn shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> String {
         let mut name = shard.name.to_string();
         if !shard.serving {
             name.push_str(" (not serving)");
+        } else if shard.fenced {
+            name.push_str(" (fenced)");
+        }
+        let reads = |on: bool| {
+            let types = shard.serving_reads.iter().filter(|(_, s)| **s == on);
+            let types: Vec<&str> = types.map(|(t, _)| t.as_str()).collect();
+            types.join(", ")
+        };
+        let other = reads(!shard.serving);
+        if !other.is_empty() {
+            let not = if shard.serving { "not " } else { "" };
+            name.push_str(&format!(" ({not}reads of {other})"));
         }
         if shard.tablets.is_empty() {
             table.row([
@@ -183,7 +236,9 @@ fn state(state: TabletState) -> String {
     let word = state.word();
     match state {
         TabletState::Serving | TabletState::Replicating => word.green().to_string(),
-        TabletState::Idle | TabletState::Creating => word.yellow().to_string(),
+        TabletState::Fenced | TabletState::Idle | TabletState::Creating => {
+            word.yellow().to_string()
+        }
         TabletState::Wrong | TabletState::Down | TabletState::Unseen => {
             word.red().bold().to_string()
         }
@@ -206,6 +261,16 @@ fn problems(picture: &Picture) -> Vec<String> {
         if !tablet.message.is_empty() && !unseen_host {
             let message = tablet.message.trim_end().replace('\n', "\n    ");
             problems.push(format!("tablet {}: {message}", tablet.alias));
+        }
+    }
+    for workflow in &picture.workflows {
+        let name = &workflow.document.name;
+        let errors = workflow.errors.iter();
+        problems.extend(errors.map(|e| format!("workflow {name}: {e}")));
+        if let Some(why) = &workflow.document.switch_failure {
+            problems.push(format!(
+                "workflow {name}: the last switch was undone: {why}"
+            ));
         }
     }
     for keyspace in &picture.keyspaces {

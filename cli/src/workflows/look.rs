@@ -16,6 +16,7 @@ use super::document::{
 };
 use crate::context::store_error;
 use crate::error::CliError;
+use crate::picture::Workflow;
 use crate::progress::submit_error;
 use crate::render::step::{describe, workflow_of};
 use crate::render::when;
@@ -85,6 +86,16 @@ pub async fn streams(
         told.sort_by(|a, b| a.from.cmp(&b.from));
     }
     Ok(told)
+}
+
+/// All workflows with what their streams tell, for a picture of the cluster.
+pub async fn pictures(cluster: &Cluster, records: &Records) -> Result<Vec<Workflow>, CliError> {
+    let mut pictures = Vec::new();
+    for record in records.all_workflows() {
+        let streams = streams(cluster, records, record).await?;
+        pictures.push(Workflow::new(record, &streams));
+    }
+    Ok(pictures)
 }
 
 /// The rules about the tables that it moves.
