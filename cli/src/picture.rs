@@ -392,6 +392,10 @@ fn tablet(record: &TabletRecord, shard: &ShardRecord, seen: Option<&ObservedTabl
                     TabletState::Wrong,
                     format!("it takes writes for term {term}, not {}", shard.term),
                 ),
+                // Of a shard that takes no writes of gates this is as it should be.
+                (ObservedRole::Primary { .. }, true) if server.read_only => {
+                    (TabletState::Fenced, String::new())
+                }
                 (ObservedRole::Primary { .. }, true) => (TabletState::Serving, String::new()),
                 (ObservedRole::Primary { .. }, false) => (
                     TabletState::Wrong,

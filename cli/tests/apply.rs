@@ -292,6 +292,60 @@ async fn the_same_spec_attaches_and_another_one_is_told_who_is_at_it() {
 }
 
 #[tokio::test]
+async fn superseded_the_other_plan_is_stopped_before_this_one_begins() {
+    let (place, cluster, _) = with_running_plan().await;
+    let text = std::fs::read_to_string(place.path(SPEC)).expect("the example");
+    place.write("specs/other.yaml", &text.replace("rdonly: 1", "rdonly: 2"));
+    let args = ["apply", "specs/other.yaml", "--auto-approve", "--supersede"];
+    let mut apply = Running::start(&place, &args);
+    apply.until(&format!("Stopping plan {ID}"));
+    let control = cluster.store().get(&cluster.keys().plan_control(ID)).await;
+    let control = control.expect("the store").expect("it was asked for");
+    assert_eq!(
+        control.json::<PlanControl>().expect("a record"),
+        PlanControl::Stop
+    );
+    let (active, _) = cluster
+        .active_plan()
+        .await
+        .expect("the store")
+        .expect("a plan");
+    assert_eq!(active.id, ID, "nothing begins before it has ended");
+    end(&cluster, ID, PlanStatus::Stopped { at: 2 }).await;
+    let id = loop {
+        match cluster.active_plan().await.expect("the store") {
+            Some((active, _)) => break active.id,
+            None => tokio::time::sleep(Duration::from_millis(10)).await,
+        }
+    };
+    assert_ne!(id, ID);
+    end(&cluster, &id, PlanStatus::Done { at: 3 }).await;
+    let (code, stdout, _) = apply.end();
+    assert_eq!(code, 0);
+    assert!(stdout.contains("Done: 14 steps"), "{stdout}");
+}
+
+#[tokio::test]
+async fn interrupted_while_the_other_plan_stops_nothing_else_is_begun() {
+    let (place, cluster, _) = with_running_plan().await;
+    let text = std::fs::read_to_string(place.path(SPEC)).expect("the example");
+    place.write("specs/other.yaml", &text.replace("rdonly: 1", "rdonly: 2"));
+    let args = ["apply", "specs/other.yaml", "--auto-approve", "--supersede"];
+    let mut apply = Running::start(&place, &args);
+    apply.until(&format!("Stopping plan {ID}"));
+    apply.interrupt();
+    let (code, _, stderr) = apply.end();
+    assert_eq!(code, 130);
+    assert!(stderr.contains("nothing else was begun"), "{stderr}");
+    let (active, _) = cluster
+        .active_plan()
+        .await
+        .expect("the store")
+        .expect("a plan");
+    assert_eq!(active.id, ID);
+}
+
+#[tokio::test]
 async fn a_failed_plan_says_why_and_what_to_do() {
     let (place, cluster, _) = with_running_plan().await;
     let step = "create-tablet:zone1-0000000100";

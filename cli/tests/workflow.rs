@@ -473,6 +473,42 @@ async fn what_waits_exits_with_3_and_says_for_what_and_how_to_go_on() {
 }
 
 #[tokio::test]
+async fn another_spec_is_told_which_workflow_the_plan_that_runs_drives() {
+    let place = Place::with_examples();
+    let cluster = place.cluster("shop").await;
+    let mut record = waiting_plan(serde_json::json!([step(
+        "copy",
+        &[],
+        serde_json::json!({"kind": "wait-for-copy"})
+    )]));
+    let active = vtplan_state::model::ActivePlan {
+        id: ID.to_owned(),
+        by: "ada@desk".to_owned(),
+        since: record.approved_at,
+    };
+    let keys = cluster.keys();
+    let ops = vec![
+        Op::put(keys.plan(ID), &record),
+        Op::put(keys.active_plan(), &active),
+    ];
+    put(&cluster, ops).await;
+    check!(
+        place,
+        "drives",
+        ["apply", "specs/commerce.yaml", "--auto-approve"]
+    );
+    record.operation = Some(serde_json::json!({
+        "keyspace": "customer", "workflow": "commerce2customer", "operation": "reverse",
+    }));
+    put(&cluster, vec![Op::put(keys.plan(ID), &record)]).await;
+    check!(
+        place,
+        "drives-operation",
+        ["apply", "specs/commerce.yaml", "--auto-approve"]
+    );
+}
+
+#[tokio::test]
 async fn only_points_that_there_are_can_be_approved() {
     let place = Place::with_examples();
     check!(

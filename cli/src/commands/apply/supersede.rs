@@ -26,7 +26,8 @@ pub fn refusal(active: &ActivePlan, stored: &StoredPlan, cluster: &str) -> CliEr
         None => format!("plan {} of another spec", active.id),
     };
     let drives = workflows(&stored.plan);
-    let drives = if drives.is_empty() {
+    // An operation names its workflow already.
+    let drives = if drives.is_empty() || stored.operation.is_some() {
         String::new()
     } else {
         format!(" and drives {}", drives.join(", "))
