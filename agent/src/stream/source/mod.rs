@@ -102,8 +102,7 @@ impl SourceServer {
         from: &Position,
         tables: &[Arc<TableShape>],
     ) -> Result<BinlogReader, StreamError> {
-        let _ = (from, tables);
-        Err(unfinished(&self.address))
+        binlog::open(&self.address, &self.database, from, tables).await
     }
 }
 
@@ -115,8 +114,4 @@ async fn executed(conn: &mut Connection, flavor: FlavorKind) -> Result<Position,
     };
     let position = conn.value("reading the server's position", query).await?;
     Position::parse(flavor, &position.unwrap_or_default())
-}
-
-fn unfinished(address: &ServerAddress) -> StreamError {
-    StreamError::Refused(format!("reading from {address} is being built"))
 }

@@ -311,11 +311,6 @@ impl Connection {
         }
     }
 
-    /// The next message, if it has arrived.
-    pub(crate) fn buffered_message(&mut self) -> Option<Range<usize>> {
-        self.inbuf.next()
-    }
-
     async fn send(&mut self, command: u8, arguments: &[u8]) -> Result<(), WireError> {
         if self.pending {
             return Err(WireError::Lost(
