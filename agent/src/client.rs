@@ -265,6 +265,27 @@ impl AgentClient {
         Ok(answer.affected_rows)
     }
 
+    /// Answers a query in the keyspace's database of a shard's primary; refused unless the tablet
+    /// is primary of exactly this term. Each row by the names of its columns, without NULLs.
+    pub async fn query_sql(
+        &self,
+        alias: &TabletAlias,
+        term: u64,
+        query: &str,
+    ) -> Result<Vec<HashMap<String, String>>, CallError> {
+        let limit = self.clients.timeouts.canonicalize;
+        let ask = v1::QuerySqlRequest {
+            alias: alias.to_string(),
+            term,
+            query: query.to_owned(),
+        };
+        let ask = request(ask, limit);
+        let answer = self
+            .call(limit, |mut stub| async move { stub.query_sql(ask).await })
+            .await?;
+        Ok(answer.rows.into_iter().map(|row| row.values).collect())
+    }
+
     /// Turns a primary's `read_only` on for at most `hold`, or off. Gives its executed GTID set
     /// after that.
     pub async fn set_read_only(
@@ -412,6 +433,23 @@ impl AgentClient {
             )
             .await?;
         Ok(answer.resumed)
+    }
+
+    /// What a tablet has executed.
+    pub async fn position(&self, alias: &TabletAlias) -> Result<String, CallError> {
+        let limit = self.clients.timeouts.observe;
+        let ask = v1::WaitForPositionRequest {
+            alias: alias.to_string(),
+            position: String::new(),
+            timeout_ms: 0,
+        };
+        let ask = request(ask, limit);
+        let answer = self
+            .call(limit, |mut stub| async move {
+                stub.wait_for_position(ask).await
+            })
+            .await?;
+        Ok(answer.position)
     }
 
     fn error(&self, kind: CallErrorKind) -> CallError {

@@ -37,6 +37,7 @@ fn prepare(uid: u32, term: u64, closed: bool) -> PrepareFenceRequest {
         closed,
         writes_at: "customer".to_owned(),
         timeout_ms: 60_000,
+        decided: 0,
     }
 }
 
@@ -48,6 +49,7 @@ fn set(uid: u32, term: u64, closed: bool) -> SetFenceRequest {
         workflow: WORKFLOW.to_owned(),
         closed,
         timeout_ms: 60_000,
+        decided: 0,
     }
 }
 
@@ -197,6 +199,7 @@ async fn moved_tables_take_no_writes_of_the_gates_account_while_their_fence_is_c
             keyspace: KS.to_owned(),
             workflow: WORKFLOW.to_owned(),
             timeout_ms: 60_000,
+            decided: 0,
         };
         lab.write(101, &format!("DROP TABLE {KS}.corder"))
             .await

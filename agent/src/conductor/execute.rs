@@ -15,14 +15,15 @@ use futures::{FutureExt, StreamExt};
 use tokio::time::Instant;
 use vtplan_planner::live::Live;
 use vtplan_planner::plan::{Action, PlanError, Risk, Step, StepId};
-use vtplan_planner::{make_destroy_plan, make_steps};
+use vtplan_planner::{make_destroy_plan, make_operation_plan, make_steps};
 use vtplan_state::model::{PlanStatus, StepProgress, StepState};
 
 use super::Settings;
 use super::done::is_done;
 use super::journal::Journal;
 use super::running::{Running, State};
-use super::step::{self, Outcome};
+use super::step::{self, Attempt, Outcome};
+use super::switch::leftover;
 use super::trouble::{Trouble, cannot_plan, failed, not_approved};
 use super::wait;
 use super::write::{Fenced, WriteError};
@@ -87,7 +88,12 @@ struct Execution<'a> {
     left: BTreeSet<StepId>,
     /// Approved steps that were seen to be done.
     done: BTreeSet<StepId>,
+    /// Whether a switch that was cut off is being settled, among `acting`.
+    settling: bool,
 }
+
+/// In place of a step's id: what settles switches that were cut off.
+const SETTLE: &str = "settle";
 
 impl<'a> Execution<'a> {
     fn new(to: Fenced<'a>, plan: &'a StoredPlan, settings: &'a Settings) -> Self {
@@ -105,6 +111,7 @@ impl<'a> Execution<'a> {
             moved_at: Instant::now(),
             left: BTreeSet::new(),
             done: BTreeSet::new(),
+            settling: false,
         }
     }
 
@@ -168,6 +175,7 @@ impl<'a> Execution<'a> {
                 self.trouble.found(text, self.is_partial(&seen));
             }
         }
+        self.settle_switches(&seen);
         self.failures.extend(self.trouble.verdict(self.settings));
         if let Ok(remaining) = &remaining {
             self.check_waits(&seen);
@@ -181,9 +189,38 @@ impl<'a> Execution<'a> {
         Ok(self.status(remaining.as_deref().ok()))
     }
 
+    /// Settles switches of writes that no step is at: their step, or another conductor, was cut off,
+    /// and what was tried since has failed.
+    fn settle_switches(&mut self, seen: &Gathered) {
+        let records = &seen.live.records;
+        let there_are =
+            records.all_workflows().any(|w| w.switch.is_some()) || !records.holds.is_empty();
+        let acting = |running: &Running| {
+            running.state == State::Acting && step::switches(&running.step.action)
+        };
+        if self.settling || !there_are || self.running.values().any(acting) {
+            return;
+        }
+        self.settling = true;
+        let to = self.to;
+        self.acting.push(
+            async move {
+                let outcome = match leftover::settle_all(to).await {
+                    Ok(()) => Outcome::Acted,
+                    Err(outcome) => outcome,
+                };
+                (SETTLE.to_owned(), outcome)
+            }
+            .boxed(),
+        );
+    }
+
     /// The steps that are left, planned anew.
     fn remaining(&self, live: &Live) -> Result<Vec<Step>, Vec<PlanError>> {
         let desired = &self.plan.desired;
+        if let Some(operation) = &self.plan.operation {
+            return make_operation_plan(live, operation).map(|plan| plan.steps);
+        }
         if self.plan.record.destroy {
             make_destroy_plan(&desired.cluster, live).map(|plan| plan.steps)
         } else {
@@ -294,7 +331,7 @@ impl<'a> Execution<'a> {
                 continue;
             }
             match running.state {
-                State::Acting | State::Again(_) => continue,
+                State::Acting | State::Again(_) | State::Going(_) | State::Held(_) => continue,
                 State::GaveUp => {
                     self.failures.push(failed(id, &running.progress.message));
                     continue;
@@ -365,6 +402,7 @@ impl<'a> Execution<'a> {
             if self.running.contains_key(&step.id)
                 || !self.is_approved(step)
                 || !self.is_ready(step)
+                || (self.settling && step::switches(&step.action))
             {
                 continue;
             }
@@ -406,10 +444,13 @@ impl<'a> Execution<'a> {
             };
             let due = match running.state {
                 State::Acting | State::GaveUp => false,
-                State::Again(at) => may_start && Instant::now() >= at,
+                State::Again(at) | State::Going(at) | State::Held(at) => {
+                    may_start && Instant::now() >= at
+                }
                 State::Waiting(since) => may_start && since.elapsed() >= self.settings.act_again,
             };
-            if due && self.is_approved(step) && self.is_ready(step) {
+            let settled = !(self.settling && step::switches(&step.action));
+            if due && settled && self.is_approved(step) && self.is_ready(step) {
                 self.start(&step.id, seen);
             }
         }
@@ -419,18 +460,32 @@ impl<'a> Execution<'a> {
         let Some(running) = self.running.get_mut(id) else {
             return;
         };
-        if !matches!(running.state, State::Waiting(_)) {
+        // One that goes on, or waits, is only looked at again.
+        let looks = matches!(
+            running.state,
+            State::Waiting(_) | State::Going(_) | State::Held(_)
+        );
+        if !looks {
             running.progress.attempt += 1;
         }
+        let attempt = Attempt {
+            plan: self.plan.record.id.clone(),
+            first: !looks && running.progress.attempt == 1,
+            seen: seen.clone(),
+        };
         running.state = State::Acting;
+        let unwritten = (!looks || running.unwritten).then(|| running.progress.clone());
         running.unwritten = false;
         let (id, step) = (id.clone(), running.step.clone());
-        let (progress, seen) = (running.progress.clone(), seen.clone());
         let (journal, to) = (self.journal, self.to);
         self.acting.push(
             async move {
-                let outcome = match journal.progress(&[progress]).await {
-                    Ok(()) => step::act(to, step, seen).await,
+                let written = match unwritten {
+                    Some(progress) => journal.progress(&[progress]).await,
+                    None => Ok(()),
+                };
+                let outcome = match written {
+                    Ok(()) => step::act(to, step, attempt).await,
                     Err(error) => error.into(),
                 };
                 (id, outcome)
@@ -462,6 +517,13 @@ impl<'a> Execution<'a> {
     }
 
     fn ended(&mut self, id: &StepId, outcome: Outcome) -> Result<(), Superseded> {
+        if id == SETTLE {
+            self.settling = false;
+            return match outcome {
+                Outcome::Superseded => Err(Superseded),
+                _ => Ok(()),
+            };
+        }
         let Some(running) = self.running.get_mut(id) else {
             return Ok(());
         };
@@ -471,6 +533,23 @@ impl<'a> Execution<'a> {
             Outcome::Acted => {
                 running.state = State::Waiting(now);
                 running.tries = 0;
+            }
+            Outcome::Worked(work) => {
+                running.state = State::Waiting(now);
+                running.tries = 0;
+                running.work(work);
+            }
+            Outcome::Going(progress) => {
+                running.state = State::Going(now + self.settings.poll);
+                running.tries = 0;
+                if running.report(progress) {
+                    self.moved_at = now;
+                }
+            }
+            Outcome::Held(why) => {
+                running.state = State::Held(now + self.settings.poll);
+                running.tries = 0;
+                running.say(why);
             }
             Outcome::Retry(why) => {
                 tracing::debug!(step = %id, why, "to be tried again");
@@ -534,6 +613,11 @@ impl<'a> Execution<'a> {
         if all_done {
             return Some(PlanStatus::Done { at });
         }
+        if self.stopped_at.is_none() {
+            return self
+                .held()
+                .map(|message| PlanStatus::Waiting { at, message });
+        }
         let stopped_at = self.stopped_at?;
         let waiting = self
             .running
@@ -544,12 +628,31 @@ impl<'a> Execution<'a> {
         over.then_some(PlanStatus::Stopped { at })
     }
 
+    /// What is waited for, when nothing else is left that could be done now.
+    fn held(&self) -> Option<String> {
+        let held = |running: &Running| matches!(running.state, State::Held(_));
+        let only = self.acting.is_empty()
+            && !self.running.is_empty()
+            && self.running.values().all(held)
+            && !self.trouble.is_there();
+        only.then(|| {
+            let mut messages: Vec<&str> = (self.running.values())
+                .map(|running| running.progress.message.as_str())
+                .collect();
+            messages.dedup();
+            messages.join("; ")
+        })
+    }
+
     /// Writes down how the steps that are still running ended: with the plan.
     async fn close(&mut self, status: &PlanStatus) -> Result<(), Superseded> {
         let now = self.to.world.now();
+        let waits = matches!(status, PlanStatus::Waiting { .. });
         let ended: Vec<StepProgress> = self
             .running
             .values()
+            // What waits has not ended.
+            .filter(|_| !waits)
             .map(|running| StepProgress {
                 state: StepState::Failed,
                 message: match status {

@@ -22,6 +22,16 @@
 //! - `conductor.before-write`, `conductor.after-write`: around each transaction on records;
 //! - `conductor.reparent-read-only`: the old primary takes no more writes, the new one is not
 //!   primary yet;
+//! - a switch of writes, in this order: `conductor.switch:holding` (the hold is written),
+//!   `:draining` (gates are waited for), `:drained`, `:fencing` (written, and nothing is fenced
+//!   yet), `:fenced` (the positions are written), `:before-flip` (streams have caught up),
+//!   `:flipped` (nothing more than the flip is done), `:acked` (gates have acknowledged, old streams
+//!   are sealed), `:opened` (the servers take writes), `:released` (it is over); when it is undone,
+//!   `conductor.switch:undoing` (written, and nothing is opened yet) and `:undone`;
+//! - the end of a workflow: `conductor.complete:ending` or `conductor.cancel:ending` (written, and
+//!   nothing is removed yet), `conductor.end:sealed`, `conductor.end:dropped` (a MoveTables' tables),
+//!   `conductor.end:cleared` (all but the records);
+//! - a VSchema that brings sequences: `conductor.vschema:holding`, `conductor.vschema:raised`;
 //! - `conductor.before-end`: all is done, and the plan is still recorded as running.
 
 use std::collections::HashMap;

@@ -63,7 +63,8 @@ impl Journal<'_> {
         let txn = Txn::new()
             .then(cluster.step_op(self.id(), progress))
             .then(cluster.history_op(&history));
-        self.to.txn(txn, "").await
+        self.to.txn(txn, "").await?;
+        Ok(())
     }
 
     /// Ends the plan: its status, the spec when all is done, and no plan is active any more. Tried
@@ -74,7 +75,7 @@ impl Journal<'_> {
         let mut pause = Duration::from_millis(100);
         loop {
             match self.to.txn(self.end_txn(&status, revision), "").await {
-                Ok(()) => return Ok(()),
+                Ok(_) => return Ok(()),
                 Err(WriteError::Superseded) => return Err(WriteError::Superseded),
                 Err(WriteError::Changed(_)) => match self.revision_if_active().await {
                     Ok(None) => return Ok(()),
@@ -120,7 +121,7 @@ impl Journal<'_> {
             .then(cluster.history_op(&history));
         if matches!(status, PlanStatus::Done { .. }) && record.destroy {
             txn = txn.then(Op::delete(keys.spec()));
-        } else if matches!(status, PlanStatus::Done { .. }) {
+        } else if matches!(status, PlanStatus::Done { .. }) && record.operation.is_none() {
             let spec = SpecRecord {
                 digest: record.spec_digest.clone(),
                 // Desired states are our own types: maps with string keys, no failing serializers.

@@ -4,6 +4,8 @@
 //! - [`execute`]: one plan under the lock. [`step`] is what each kind of step does, [`reparent`]
 //!   the one that takes several moves; [`wait`] says what a step waits for, [`done`] whether
 //!   it is done.
+//! - [`workflow`], [`switch`]: the steps of data moves; [`numbers`]: sequences; [`gates`]: what is
+//!   waited for from gates.
 //! - [`write`]: transactions that only the holder of the lock can commit; [`journal`]: progress,
 //!   history and end of a plan.
 //! - [`world`]: all that it reaches out to. The simulation in `sim` (tests) is another world, with a
@@ -13,14 +15,18 @@
 mod done;
 pub mod execute;
 pub mod failpoint;
+mod gates;
 mod journal;
+mod numbers;
 mod reparent;
 mod running;
 #[cfg(test)]
 mod sim;
 pub mod step;
+pub mod switch;
 mod trouble;
 mod wait;
+pub mod workflow;
 pub mod world;
 pub mod write;
 
@@ -37,6 +43,8 @@ use vtplan_state::store::{
 };
 
 use self::execute::{Ended, execute};
+use self::step::Outcome;
+use self::switch::leftover;
 use self::world::{RealWorld, World};
 use self::write::Fenced;
 use crate::client::AgentClients;
@@ -69,6 +77,8 @@ pub struct Settings {
     pub absence_patience: Duration,
     /// How long a stop waits for what steps have caused.
     pub stop_patience: Duration,
+    /// How often is it looked for switches that were cut off, while there is no plan.
+    pub leftovers: Duration,
 }
 
 impl Default for Settings {
@@ -86,6 +96,7 @@ impl Default for Settings {
             trouble_patience: Duration::from_secs(3),
             absence_patience: Duration::from_secs(60),
             stop_patience: Duration::from_secs(60),
+            leftovers: Duration::from_secs(2),
         }
     }
 }
@@ -124,9 +135,21 @@ async fn conduct_one(
     settings: &Settings,
 ) -> Result<(), StoreError> {
     let cluster = world.cluster();
-    let active = next_plan(cluster).await?;
-    let what = format!("apply of plan {}", active.id);
-    let record = LockRecord::new(host.as_str(), active.by.as_str(), what);
+    let work = tokio::select! {
+        active = next_plan(cluster) => Work::Plan(active?),
+        found = next_leftovers(cluster, settings) => {
+            found?;
+            Work::Leftovers
+        }
+    };
+    let (who, what) = match &work {
+        Work::Plan(active) => (active.by.as_str(), format!("apply of plan {}", active.id)),
+        Work::Leftovers => (
+            host.as_str(),
+            "a switch of writes that was cut off".to_owned(),
+        ),
+    };
+    let record = LockRecord::new(host.as_str(), who, what.as_str());
     let key = cluster.keys().apply_lock();
     let guard = match Lock::try_acquire(cluster.store(), &key, settings.lock_ttl, &record).await? {
         TryLock::Acquired(guard) => guard,
@@ -137,15 +160,15 @@ async fn conduct_one(
         }
     };
     world.failpoint("conductor.locked").await;
-    tracing::info!(plan = %active.id, token = guard.token(), "conducting");
+    tracing::info!(what, token = guard.token(), "conducting");
     let ended = tokio::select! {
         biased;
         () = guard.lost() => Ok(Ended::Superseded),
         ended = carry_out(world, &guard, settings) => ended,
     };
     match &ended {
-        Ok(Ended::Over(status)) => tracing::info!(plan = %active.id, ?status, "the plan is over"),
-        Ok(Ended::Superseded) => tracing::warn!(plan = %active.id, "the apply lock is lost"),
+        Ok(Ended::Over(status)) => tracing::info!(what, ?status, "over"),
+        Ok(Ended::Superseded) => tracing::warn!(what, "the apply lock is lost"),
         Err(_) => {}
     }
     if let Err(error) = guard.release().await {
@@ -154,7 +177,13 @@ async fn conduct_one(
     ended.map(|_| ())
 }
 
-/// Carries out whatever plan is active, under the lock.
+/// What there is to do for the one who gets the lock.
+enum Work {
+    Plan(ActivePlan),
+    Leftovers,
+}
+
+/// Settles what was cut off, then carries out whatever plan is active, under the lock.
 async fn carry_out(
     world: &dyn World,
     guard: &LockGuard,
@@ -163,8 +192,15 @@ async fn carry_out(
     let cluster = world.cluster();
     let lock = guard.compare();
     let to = Fenced { world, lock: &lock };
+    // Whoever had the lock before is gone: all switches under way are left over, and writes wait.
+    match leftover::settle_all(to).await {
+        Err(Outcome::Superseded) => return Ok(Ended::Superseded),
+        // It is tried again beside the plan, or after a while.
+        Err(outcome) => tracing::warn!(why = outcome.message(), "left over, and not settled"),
+        Ok(()) => {}
+    }
     let Some(active) = submit::active(cluster).await? else {
-        // Another conductor was faster.
+        // Another conductor was faster, or there was none to carry out.
         return Ok(Ended::Over(PlanStatus::Done { at: world.now() }));
     };
     match submit::load(cluster, &active.id).await {
@@ -195,9 +231,19 @@ async fn give_up(
         txn = txn.then(Op::put(keys.plan(&active.id), &record));
     }
     match to.txn(txn, "the plan is over").await {
-        Ok(()) | Err(write::WriteError::Changed(_)) => Ok(Ended::Over(status)),
+        Ok(_) | Err(write::WriteError::Changed(_)) => Ok(Ended::Over(status)),
         Err(write::WriteError::Superseded) => Ok(Ended::Superseded),
         Err(write::WriteError::Store(error)) => Err(error),
+    }
+}
+
+/// Waits until there is a switch, or a hold, under way. It may be somebody's who has the lock.
+async fn next_leftovers(cluster: &Cluster, settings: &Settings) -> Result<(), StoreError> {
+    loop {
+        tokio::time::sleep(settings.leftovers).await;
+        if !leftover::find(cluster).await?.is_empty() {
+            return Ok(());
+        }
     }
 }
 

@@ -137,5 +137,6 @@ async fn name(
         .when(Compare::ModRevision(read.key.clone(), read.mod_revision))
         .when(Compare::Exists(to.world.cluster().keys().tablet(wanted)))
         .then(Op::put(read.key.clone(), &next));
-    Ok(to.txn(txn, &changed).await?)
+    to.txn(txn, &changed).await?;
+    Ok(())
 }

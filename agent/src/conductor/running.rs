@@ -4,7 +4,9 @@ use std::collections::BTreeSet;
 
 use tokio::time::Instant;
 use vtplan_planner::plan::Step;
-use vtplan_state::model::StepProgress;
+use vtplan_state::model::{StepProgress, StepWork};
+
+use super::step::Progress;
 
 pub(super) struct Running {
     pub step: Step,
@@ -26,6 +28,10 @@ pub(super) enum State {
     Acting,
     /// Acted then; what it causes is to be seen.
     Waiting(Instant),
+    /// Goes on by itself; to be looked at again then.
+    Going(Instant),
+    /// Waits for a person, for time or for a window; to be looked at again then.
+    Held(Instant),
     /// To be tried again then.
     Again(Instant),
     /// A server refused it too often.
@@ -43,6 +49,21 @@ impl Running {
             down_since: None,
             said: BTreeSet::new(),
             unwritten: false,
+        }
+    }
+
+    /// Takes how far it has come; whether that was never so before.
+    pub fn report(&mut self, progress: Progress) -> bool {
+        if let Some(work) = progress.work {
+            self.work(work);
+        }
+        self.say(progress.message)
+    }
+
+    pub fn work(&mut self, work: StepWork) {
+        if self.progress.work != Some(work) {
+            self.progress.work = Some(work);
+            self.unwritten = true;
         }
     }
 

@@ -2,18 +2,20 @@
 //! it may be done twice, by two conductors, and cut off anywhere.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use vtplan_planner::live::{ObservedRole, ServerState};
 use vtplan_planner::plan::{Action, Step};
 use vtplan_state::model::{
-    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord,
-    TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace,
+    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord, StepWork,
+    TabletAlias, TabletRecord, TabletType, UserRecord, VSchemaKeyspace,
 };
-use vtplan_state::store::{Compare, Op, Txn};
+use vtplan_state::store::{Compare, Op, StoreError, Txn};
 
-use super::reparent;
+use super::switch::{self, WriteSwitchAsked};
 use super::world::{Sql, Target};
 use super::write::{Change, Fenced, WriteError};
+use super::{numbers, reparent, workflow};
 use crate::client::{CallError, CallErrorKind};
 use crate::observe::Gathered;
 
@@ -22,6 +24,12 @@ use crate::observe::Gathered;
 pub enum Outcome {
     /// All is written and called; what it causes is yet to be seen.
     Acted,
+    /// As `Acted`, with numbers to show.
+    Worked(StepWork),
+    /// It goes on by itself, this far; it is looked at again soon.
+    Going(Progress),
+    /// It waits for a person, for time or for a window, as the message says.
+    Held(String),
     /// Not now, for this reason; it is tried again.
     Retry(String),
     /// A server refused it with this message. It is tried again a few times, because the server
@@ -31,6 +39,31 @@ pub enum Outcome {
     Impossible(String),
     /// The lock is lost.
     Superseded,
+}
+
+/// How far something has come.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub message: String,
+    pub work: Option<StepWork>,
+}
+
+impl Outcome {
+    /// What it says, for people.
+    pub fn message(&self) -> &str {
+        match self {
+            Self::Acted | Self::Worked(_) => "",
+            Self::Going(progress) => &progress.message,
+            Self::Held(why) | Self::Retry(why) | Self::Refused(why) | Self::Impossible(why) => why,
+            Self::Superseded => "the lock is lost",
+        }
+    }
+}
+
+impl From<StoreError> for Outcome {
+    fn from(error: StoreError) -> Self {
+        Self::Retry(error.to_string())
+    }
 }
 
 impl From<WriteError> for Outcome {
@@ -88,14 +121,36 @@ pub fn kind(action: &Action) -> &'static str {
     }
 }
 
-/// Does a step, as `seen` shows the cluster.
-pub async fn act(to: Fenced<'_>, step: Step, seen: Arc<Gathered>) -> Outcome {
+/// Whether a step may have holds and switches of its own under way.
+pub fn switches(action: &Action) -> bool {
+    matches!(
+        action,
+        Action::SwitchTraffic { .. }
+            | Action::CompleteWorkflow { .. }
+            | Action::CancelWorkflow { .. }
+            | Action::ApplyVschema { .. }
+    )
+}
+
+/// What an attempt at a step knows.
+#[derive(Debug, Clone)]
+pub struct Attempt {
+    /// The plan's id.
+    pub plan: String,
+    /// Whether the plan has just come to this step.
+    pub first: bool,
+    /// The cluster as it was looked at last.
+    pub seen: Arc<Gathered>,
+}
+
+/// Does a step.
+pub async fn act(to: Fenced<'_>, step: Step, attempt: Attempt) -> Outcome {
     let kind = kind(&step.action);
     to.world.failpoint("conductor.before-step").await;
     to.world
         .failpoint(&format!("conductor.before-step:{kind}"))
         .await;
-    let outcome = match try_act(to, &step.action, &seen).await {
+    let outcome = match try_act(to, &step.action, &attempt).await {
         Ok(()) => Outcome::Acted,
         Err(outcome) => outcome,
     };
@@ -106,8 +161,10 @@ pub async fn act(to: Fenced<'_>, step: Step, seen: Arc<Gathered>) -> Outcome {
     outcome
 }
 
-async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(), Outcome> {
+async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(), Outcome> {
     let keys = to.world.cluster().keys();
+    let seen = attempt.seen.as_ref();
+    let first = attempt.first;
     match action {
         Action::CreateCell { cell } => {
             let record = CellRecord { name: cell.clone() };
@@ -228,24 +285,14 @@ async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(),
             };
             execute(to, keyspace, shard, sql, seen).await
         }
-        Action::InitSequence {
+        Action::InitSequence { .. } => init_sequence(to, action, seen).await,
+        Action::ApplyVschema {
             keyspace,
-            shard,
-            table,
-            next_id,
-            cache,
-            ..
-        } => {
-            let table = quoted(table.as_str());
-            // A row that is there stays as it is: it may have given out ids.
-            let statement = format!(
-                "INSERT INTO {table} (id, next_id, cache) VALUES (0, {next_id}, {cache}) ON DUPLICATE KEY UPDATE id = id"
-            );
-            let sql = Sql {
-                statements: vec![statement],
-                foreign_key_checks: true,
-            };
-            execute(to, keyspace, shard, sql, seen).await
+            before,
+            after,
+            raise,
+        } if !raise.is_empty() => {
+            numbers::apply_vschema_raising(to, keyspace, before, after, raise).await
         }
         Action::ApplyVschema {
             keyspace,
@@ -266,16 +313,30 @@ async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(),
             let key = keys.vschema(keyspace);
             Ok(to.change(key, &[in_keyspace], change).await?)
         }
-        Action::StartWorkflow { .. }
-        | Action::WaitForCopy { .. }
-        | Action::Vdiff { .. }
-        | Action::WaitForApproval { .. }
-        | Action::SwitchTraffic { .. }
-        | Action::Soak { .. }
-        | Action::CompleteWorkflow { .. }
-        | Action::CancelWorkflow { .. } => Err(Outcome::Impossible(
-            "this step cannot be carried out yet".to_owned(),
-        )),
+        Action::StartWorkflow { .. } => workflow::start::start(to, action).await,
+        Action::WaitForCopy { keyspace, workflow } => {
+            workflow::copy::wait(to, keyspace, workflow, first).await
+        }
+        Action::Vdiff { keyspace, workflow } => {
+            workflow::vdiff::compare(to, &attempt.plan, keyspace, workflow, first).await
+        }
+        Action::WaitForApproval {
+            keyspace,
+            workflow,
+            point,
+        } => workflow::policy::approval(to, keyspace, workflow, *point).await,
+        Action::SwitchTraffic { .. } => switch_traffic(to, action, first).await,
+        Action::Soak {
+            keyspace,
+            workflow,
+            seconds,
+        } => workflow::policy::soak(to, keyspace, workflow, *seconds).await,
+        Action::CompleteWorkflow {
+            keyspace, workflow, ..
+        } => workflow::ending::complete(to, keyspace, workflow).await,
+        Action::CancelWorkflow {
+            keyspace, workflow, ..
+        } => workflow::ending::cancel(to, keyspace, workflow).await,
         Action::CreateUser {
             user,
             verifier: None,
@@ -323,11 +384,69 @@ async fn try_act(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(),
     }
 }
 
+async fn switch_traffic(to: Fenced<'_>, action: &Action, first: bool) -> Result<(), Outcome> {
+    let Action::SwitchTraffic {
+        keyspace,
+        workflow,
+        tablet_types,
+        to: side,
+        max_write_pause_ms,
+        window,
+        raise,
+    } = action
+    else {
+        return Ok(());
+    };
+    if tablet_types.contains(&TabletType::Primary) {
+        let asked = WriteSwitchAsked {
+            keyspace,
+            workflow,
+            side: *side,
+            max_pause: Duration::from_millis(*max_write_pause_ms),
+            window: window.as_deref(),
+            raise,
+        };
+        return switch::switch_writes(to, asked, first).await;
+    }
+    switch::switch_reads(to, keyspace, workflow, tablet_types, *side, first).await
+}
+
+async fn init_sequence(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(), Outcome> {
+    let Action::InitSequence {
+        keyspace,
+        shard,
+        table,
+        next_id,
+        cache,
+        above,
+    } = action
+    else {
+        return Ok(());
+    };
+    let name = quoted(table.as_str());
+    // A row that is there stays as it is: it may have given out ids.
+    let statement = format!(
+        "INSERT INTO {name} (id, next_id, cache) VALUES (0, {next_id}, {cache}) ON DUPLICATE KEY UPDATE id = id"
+    );
+    let sql = Sql {
+        statements: vec![statement],
+        foreign_key_checks: true,
+    };
+    execute(to, keyspace, shard, sql, seen).await?;
+    if above.is_empty() {
+        return Ok(());
+    }
+    let records = &seen.live.records;
+    let primary = workflow::record::primary(records, keyspace, shard)?;
+    numbers::raise_one(to, records, &primary, table, above).await
+}
+
 async fn delete_both(to: Fenced<'_>, first: String, second: String) -> Result<(), Outcome> {
     let txn = Txn::new()
         .then(Op::delete(first.clone()))
         .then(Op::delete(second));
-    Ok(to.txn(txn, &format!("{first} was changed")).await?)
+    to.txn(txn, &format!("{first} was changed")).await?;
+    Ok(())
 }
 
 async fn create_tablet(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(), Outcome> {
@@ -453,7 +572,7 @@ pub(super) fn target(seen: &Gathered, alias: &TabletAlias, term: u64) -> Result<
 }
 
 /// An identifier in backticks.
-fn quoted(name: &str) -> String {
+pub(super) fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
 }
 

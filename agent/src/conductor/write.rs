@@ -3,6 +3,7 @@
 
 use serde::Serialize;
 use serde::de::DeserializeOwned;
+use vtplan_state::model::Revision;
 use vtplan_state::store::{Compare, Op, StoreError, Txn, TxnOutcome};
 
 use super::world::World;
@@ -33,15 +34,15 @@ pub struct Fenced<'a> {
 }
 
 impl<'a> Fenced<'a> {
-    /// Commits `txn` if the lock is still held. `changed` says what it means when it is, and
+    /// Commits `txn` if the lock is still held, and gives its revision. `changed` says what it means when it is, and
     /// another compare did not hold.
-    pub async fn txn(&self, txn: Txn, changed: &str) -> Result<(), WriteError> {
+    pub async fn txn(&self, txn: Txn, changed: &str) -> Result<Revision, WriteError> {
         let store = self.world.cluster().store();
         self.world.failpoint("conductor.before-write").await;
         let outcome = store.txn(txn.when(self.lock.clone())).await?;
         self.world.failpoint("conductor.after-write").await;
-        if let TxnOutcome::Committed(_) = outcome {
-            return Ok(());
+        if let TxnOutcome::Committed(revision) = outcome {
+            return Ok(revision);
         }
         if self.holds_lock().await? {
             Err(WriteError::Changed(changed.to_owned()))
@@ -85,7 +86,8 @@ impl<'a> Fenced<'a> {
         let mut txn = Txn::new().when(unchanged).then(op);
         txn.compares.extend_from_slice(also);
         self.txn(txn, &format!("{key} was changed by somebody else"))
-            .await
+            .await?;
+        Ok(())
     }
 
     /// Makes a record where there is none. One that is equal is as good.

@@ -47,4 +47,7 @@ pub struct Fence {
     pub keyspace: String,
     /// The workflow's `WorkflowRecord::full_name`.
     pub workflow: String,
+    /// The revision of the record that asks for it. What an older one asks for, or sent late, is
+    /// refused: it would undo what was decided since.
+    pub decided: u64,
 }

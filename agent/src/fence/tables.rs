@@ -127,6 +127,7 @@ pub async fn prepare(
          keyspace VARCHAR(64) CHARACTER SET utf8mb4 COLLATE utf8mb4_bin NOT NULL, \
          closed TINYINT NOT NULL, \
          changes BIGINT UNSIGNED NOT NULL DEFAULT 0, \
+         decided BIGINT UNSIGNED NOT NULL DEFAULT 0, \
          PRIMARY KEY (workflow, keyspace)) ENGINE = InnoDB",
     )
     .await?;
@@ -184,18 +185,23 @@ async fn set_row(
         "opening the fence"
     };
     let flag = u8::from(closed);
+    let decided = fence.decided;
     // It counts, so that the row changes, and the server's position with it, even when the flag
     // does not: then the position that is read next has everything that was committed before.
     let statement = if create {
         format!(
-            "INSERT INTO _vt.fence (workflow, keyspace, closed) VALUES ({}, {}, {flag}) \
-             ON DUPLICATE KEY UPDATE closed = {flag}, changes = changes + 1",
+            "INSERT INTO _vt.fence (workflow, keyspace, closed, decided) \
+             VALUES ({}, {}, {flag}, {decided}) ON DUPLICATE KEY UPDATE \
+             closed = IF(decided <= {decided}, {flag}, closed), \
+             changes = IF(decided <= {decided}, changes + 1, changes), \
+             decided = GREATEST(decided, {decided})",
             literal(&fence.workflow),
             literal(&fence.keyspace)
         )
     } else {
         format!(
-            "UPDATE _vt.fence SET closed = {flag}, changes = changes + 1 WHERE {}",
+            "UPDATE _vt.fence SET closed = {flag}, changes = changes + 1, decided = {decided} \
+             WHERE {} AND decided <= {decided}",
             fence.row()
         )
     };
@@ -204,7 +210,8 @@ async fn set_row(
         let error = match done {
             Ok(0) => {
                 return Err(AgentError::Refused(format!(
-                    "there is no fence of workflow {} on keyspace {}: it has to be prepared first",
+                    "there is no fence of workflow {} on keyspace {} that may be set by what was \
+                     decided at revision {decided}: it has to be prepared first, or was set since",
                     fence.workflow, fence.keyspace
                 )));
             }
@@ -237,6 +244,7 @@ async fn set_row(
 pub async fn remove(sql: &mut Sql, fence: &Fence, patience: Duration) -> Result<(), AgentError> {
     let give_up = Instant::now() + patience;
     settle(sql, ATTEMPT_SECONDS).await?;
+    refuse_older(sql, fence).await?;
     for name in existing(sql, fence).await?.keys() {
         drop_trigger(sql, fence, name, give_up).await?;
     }
@@ -250,6 +258,33 @@ pub async fn remove(sql: &mut Sql, fence: &Fence, patience: Duration) -> Result<
             Ok(())
         }
         done => done,
+    }
+}
+
+/// Refuses to touch a fence that was set by what was decided later.
+async fn refuse_older(sql: &mut Sql, fence: &Fence) -> Result<(), AgentError> {
+    let query = format!(
+        "SELECT decided FROM _vt.fence WHERE {} AND decided > {}",
+        fence.row(),
+        fence.decided
+    );
+    let newer = match sql.column("looking at the fence", &query).await {
+        Ok(newer) => newer,
+        Err(error)
+            if NOTHING_THERE
+                .iter()
+                .any(|code| error.to_string().contains(code)) =>
+        {
+            return Ok(());
+        }
+        Err(error) => return Err(error),
+    };
+    match newer.first() {
+        None => Ok(()),
+        Some(newer) => Err(AgentError::Refused(format!(
+            "the fence of workflow {} was set at revision {newer}, after it was to be removed",
+            fence.workflow
+        ))),
     }
 }
 
@@ -321,6 +356,7 @@ mod tests {
         Fence {
             keyspace: "k".repeat(63),
             workflow: format!("{}.{}", "k".repeat(63), "w".repeat(63)),
+            decided: 0,
         }
     }
 

@@ -23,10 +23,10 @@ use crate::proto::v1::{
     CanonicalTable, CanonicalizeRequest, CanonicalizeResponse, DescribeRequest, DescribeResponse,
     ExecuteSqlRequest, ExecuteSqlResponse, HealthUpdate, ObserveRequest, ObserveResponse,
     ObserveStreamsRequest, ObserveStreamsResponse, PrepareFenceRequest, PrepareFenceResponse,
-    RemoveFenceRequest, RemoveFenceResponse, ResumeStreamsRequest, ResumeStreamsResponse,
-    SetFenceRequest, SetFenceResponse, SetReadOnlyRequest, SetReadOnlyResponse,
-    StreamHealthRequest, WaitForPositionRequest, WaitForPositionResponse, WaitForStreamRequest,
-    WaitForStreamResponse,
+    QueryRow, QuerySqlRequest, QuerySqlResponse, RemoveFenceRequest, RemoveFenceResponse,
+    ResumeStreamsRequest, ResumeStreamsResponse, SetFenceRequest, SetFenceResponse,
+    SetReadOnlyRequest, SetReadOnlyResponse, StreamHealthRequest, WaitForPositionRequest,
+    WaitForPositionResponse, WaitForStreamRequest, WaitForStreamResponse,
 };
 use crate::stream::progress::Streams;
 use crate::stream::wait::wait_for_stream;
@@ -199,6 +199,23 @@ impl Agent for AgentService {
         Ok(Response::new(ExecuteSqlResponse { affected_rows }))
     }
 
+    async fn query_sql(
+        &self,
+        request: Request<QuerySqlRequest>,
+    ) -> Result<Response<QuerySqlResponse>, Status> {
+        self.authorize(&request)?;
+        let r = request.into_inner();
+        let rows = self.tablet(&r.alias)?.query(r.term, &r.query).await;
+        let rows = rows.map_err(failed)?.into_iter().map(|row| QueryRow {
+            values: (row.into_iter())
+                .filter_map(|(name, value)| Some((name, value?)))
+                .collect(),
+        });
+        Ok(Response::new(QuerySqlResponse {
+            rows: rows.collect(),
+        }))
+    }
+
     async fn set_read_only(
         &self,
         request: Request<SetReadOnlyRequest>,
@@ -224,6 +241,7 @@ impl Agent for AgentService {
         let fence = Fence {
             keyspace: r.keyspace,
             workflow: r.workflow,
+            decided: r.decided,
         };
         self.tablet(&r.alias)?
             .prepare_fence(r.term, fence, r.tables, r.writes_at, r.closed, patience)
@@ -246,6 +264,7 @@ impl Agent for AgentService {
             let fence = Fence {
                 keyspace: r.keyspace,
                 workflow: r.workflow,
+                decided: r.decided,
             };
             tablet.set_fence(r.term, fence, r.closed, patience).await
         };
@@ -263,6 +282,7 @@ impl Agent for AgentService {
         let fence = Fence {
             keyspace: r.keyspace,
             workflow: r.workflow,
+            decided: r.decided,
         };
         self.tablet(&r.alias)?
             .remove_fence(r.term, fence, patience)

@@ -9,6 +9,7 @@ use tokio::time::{Instant, sleep};
 
 use super::{Hold, RoleState, Tablet};
 use crate::error::AgentError;
+use crate::flavor::TextRow;
 use crate::sql::Sql;
 
 /// How long writes are held when a caller does not say.
@@ -66,6 +67,21 @@ impl Tablet {
         }
         sql.close().await;
         Ok(affected)
+    }
+
+    /// Answers a query in the keyspace's database, as the administrator.
+    ///
+    /// # Errors
+    /// When the tablet is not primary of exactly `term`, or the server refuses the query.
+    pub async fn query(&self, term: u64, query: &str) -> Result<Vec<TextRow>, AgentError> {
+        self.check_primary(term)?;
+        let keyspace = self.record().keyspace;
+        let mut sql = self.connect(Some(keyspace.as_str())).await?;
+        let rows = sql.rows(&shown(query), query).await?;
+        // The tablet may have lost its role before the server looked.
+        self.check_primary(term)?;
+        sql.close().await;
+        Ok(rows)
     }
 
     /// Holds a primary's writes for at most `hold_for` (zero: a minute), or lets them through

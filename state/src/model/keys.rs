@@ -45,6 +45,10 @@ impl Keys {
     pub fn gate(&self, gate: &GateName) -> String {
         self.under(&format!("gates/{gate}"))
     }
+    /// Prefix of all live gates.
+    pub fn gates(&self) -> String {
+        self.under("gates/")
+    }
     pub fn gate_config(&self, cell: &CellName) -> String {
         self.under(&format!("gate-config/{cell}"))
     }
@@ -65,6 +69,14 @@ impl Keys {
     }
     pub fn workflow(&self, keyspace: &KeyspaceName, workflow: &WorkflowName) -> String {
         self.under(&format!("workflows/{keyspace}/{workflow}"))
+    }
+    /// Prefix of all workflows.
+    pub fn workflows(&self) -> String {
+        self.under("workflows/")
+    }
+    /// Prefix of all holds.
+    pub fn holds(&self) -> String {
+        self.under("holds/")
     }
     pub fn hold(&self, id: &str) -> String {
         self.under(&format!("holds/{id}"))

@@ -1,6 +1,6 @@
 //! The world of a simulated conductor: the store in memory, the simulated servers.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,7 +9,9 @@ use tokio::time::Instant;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{Canonical, Live, Observed};
 use vtplan_state::cluster::Cluster;
-use vtplan_state::model::{HostName, Records, UnixMillis};
+use vtplan_state::model::{
+    HostName, HostRecord, KeyspaceName, Records, Revision, UnixMillis, WorkflowName,
+};
 use vtplan_state::store::StoreError;
 
 use super::faults::{Chance, Process};
@@ -17,7 +19,10 @@ use super::hosts::Hosts;
 use super::servers::{Refusal, Servers};
 use super::store::MemStore;
 use crate::client::{CallError, CallErrorKind};
-use crate::conductor::world::{Sql, Target, World};
+use crate::conductor::workflow::streams::StreamSeen;
+use crate::conductor::world::{
+    FenceName, FenceSetting, Sql, StreamName, TablesToFence, Target, World,
+};
 use crate::observe::{Gathered, ObserveError, Unseen};
 
 pub struct SimWorld {
@@ -74,6 +79,11 @@ impl SimWorld {
             url: on.host.agent_url.clone(),
             kind,
         }
+    }
+
+    /// The specs of this simulation move no data.
+    fn no_data(&self, on: &Target) -> CallError {
+        self.error(on, CallErrorKind::Refused("simulated without data".into()))
     }
 
     async fn call<T>(
@@ -158,6 +168,75 @@ impl World for SimWorld {
             }
             tokio::time::sleep(Duration::from_millis(100)).await;
         }
+    }
+
+    async fn position(&self, on: &Target) -> Result<String, CallError> {
+        Err(self.no_data(on))
+    }
+
+    async fn query(
+        &self,
+        on: &Target,
+        _query: &str,
+    ) -> Result<Vec<HashMap<String, String>>, CallError> {
+        Err(self.no_data(on))
+    }
+
+    async fn observe_streams(
+        &self,
+        _host: &HostRecord,
+        _keyspace: &KeyspaceName,
+        _workflow: &WorkflowName,
+    ) -> Result<Vec<StreamSeen>, CallError> {
+        Ok(Vec::new())
+    }
+
+    async fn resume_streams(
+        &self,
+        _host: &HostRecord,
+        _keyspace: &KeyspaceName,
+        _workflow: &WorkflowName,
+    ) -> Result<(), CallError> {
+        Ok(())
+    }
+
+    async fn wait_for_stream(
+        &self,
+        on: &Target,
+        _stream: &StreamName,
+        _position: &str,
+        _wait: Duration,
+    ) -> Result<bool, CallError> {
+        Err(self.no_data(on))
+    }
+
+    async fn prepare_fence(
+        &self,
+        on: &Target,
+        _fence: &FenceName,
+        _tables: &TablesToFence,
+        _set: FenceSetting,
+    ) -> Result<(), CallError> {
+        Err(self.no_data(on))
+    }
+
+    async fn set_fence(
+        &self,
+        on: &Target,
+        _fence: &FenceName,
+        _set: FenceSetting,
+        _wait: Duration,
+    ) -> Result<String, CallError> {
+        Err(self.no_data(on))
+    }
+
+    async fn remove_fence(
+        &self,
+        on: &Target,
+        _fence: &FenceName,
+        _decided: Revision,
+    ) -> Result<(), CallError> {
+        Err(self.no_data(on))
     }
 
     fn now(&self) -> UnixMillis {

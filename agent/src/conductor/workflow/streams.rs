@@ -1,0 +1,261 @@
+//! What agents tell of a workflow's streams.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use futures::future::join_all;
+use vtplan_state::model::{Records, ShardName, Side, StepWork, WorkflowRecord};
+
+use crate::conductor::step::{Outcome, Progress};
+use crate::conductor::write::Fenced;
+use crate::proto::v1;
+
+/// A stream, as the agent that runs it sees it.
+#[derive(Debug, Clone, PartialEq)]
+pub struct StreamSeen {
+    pub epoch: u64,
+    /// The side that it reads.
+    pub from_side: Side,
+    pub from_shard: ShardName,
+    pub state: StreamState,
+    /// Why it is in this state, or what it tries again after.
+    pub message: String,
+    /// How far the targets are behind the source. `None`: not known.
+    pub lag: Option<Duration>,
+    /// Whether every row is on its target.
+    pub copied: bool,
+    pub work: StepWork,
+    /// Of the copy, at the rate of now.
+    pub seconds_left: Option<u64>,
+    /// Why it goes slower than it could; empty: it does not.
+    pub throttled: String,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum StreamState {
+    Starting,
+    Copying,
+    Following,
+    Stopped,
+    /// Until somebody lets it try again.
+    Error,
+}
+
+impl StreamSeen {
+    /// Reads an agent's message; the error says what is not understood.
+    pub fn read(status: v1::StreamStatus) -> Result<Self, String> {
+        let from_side = match status.from_side.as_str() {
+            "source" => Side::Source,
+            "target" => Side::Target,
+            other => return Err(format!("a stream from side `{other}`")),
+        };
+        let state = match status.state.as_str() {
+            "starting" => StreamState::Starting,
+            "copying" => StreamState::Copying,
+            "following" => StreamState::Following,
+            "stopped" => StreamState::Stopped,
+            "error" => StreamState::Error,
+            other => return Err(format!("a stream in state `{other}`")),
+        };
+        let from_shard = (status.from_shard.parse())
+            .map_err(|_| format!("a stream from shard `{}`", status.from_shard))?;
+        let mut work = StepWork::default();
+        for table in &status.tables {
+            work.rows_done += table.rows_copied;
+            work.rows_total += table.rows_total.max(table.rows_copied);
+            work.bytes_done += table.bytes_copied;
+            work.bytes_total += table.bytes_total.max(table.bytes_copied);
+        }
+        // Rates are never negative, and far below the range's end.
+        work.rows_per_second = status.rows_per_second.max(0.0) as u64;
+        Ok(Self {
+            epoch: status.epoch,
+            from_side,
+            from_shard,
+            state,
+            message: status.message,
+            lag: u64::try_from(status.lag_ms).ok().map(Duration::from_millis),
+            copied: status.copied,
+            work,
+            seconds_left: u64::try_from(status.seconds_left).ok(),
+            throttled: status.throttled,
+        })
+    }
+}
+
+/// The streams of a workflow's epoch.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    /// By the shard that they read.
+    found: BTreeMap<ShardName, StreamSeen>,
+    /// Those that no agent tells of, as `commerce/0`.
+    missing: Vec<String>,
+    /// Why agents could not be asked.
+    unseen: Vec<String>,
+    keyspace: String,
+}
+
+/// Asks all agents for the streams of the record's epoch.
+pub async fn look(to: Fenced<'_>, records: &Records, workflow: &WorkflowRecord) -> Streams {
+    let asked = records.hosts.values().map(|host| {
+        to.world
+            .observe_streams(host, &workflow.target.keyspace, &workflow.name)
+    });
+    let wanted = &workflow.streams;
+    let side = workflow.reads_from();
+    let mut streams = Streams {
+        found: BTreeMap::new(),
+        missing: Vec::new(),
+        unseen: Vec::new(),
+        keyspace: side.keyspace.to_string(),
+    };
+    for answer in join_all(asked).await {
+        match answer {
+            Ok(seen) => {
+                for stream in seen {
+                    if stream.epoch == wanted.epoch
+                        && stream.from_side == wanted.from
+                        && side.shards.contains(&stream.from_shard)
+                    {
+                        streams.found.insert(stream.from_shard.clone(), stream);
+                    }
+                }
+            }
+            Err(error) => streams.unseen.push(error.to_string()),
+        }
+    }
+    let missing = side
+        .shards
+        .iter()
+        .filter(|s| !streams.found.contains_key(*s));
+    streams.missing = missing.map(|s| format!("{}/{s}", side.keyspace)).collect();
+    streams
+}
+
+/// As [`look`], but a stream that has stopped with an error ends the step. `first`: the step has
+/// just begun, so that whoever started it may have removed the cause: streams try again.
+pub async fn look_for_errors(
+    to: Fenced<'_>,
+    records: &Records,
+    workflow: &WorkflowRecord,
+    first: bool,
+) -> Result<Streams, Outcome> {
+    let streams = look(to, records, workflow).await;
+    let Some(error) = streams.error() else {
+        return Ok(streams);
+    };
+    if !first {
+        return Err(Outcome::Impossible(error));
+    }
+    let asked = records.hosts.values().map(|host| {
+        to.world
+            .resume_streams(host, &workflow.target.keyspace, &workflow.name)
+    });
+    // An agent that cannot be asked: then its streams are not seen either.
+    join_all(asked).await;
+    Err(Outcome::Going(Progress {
+        message: format!("trying again after: {error}"),
+        work: None,
+    }))
+}
+
+impl Streams {
+    /// What has stopped with an error.
+    pub fn error(&self) -> Option<String> {
+        let of = |s: &&StreamSeen| s.state == StreamState::Error;
+        let stream = self.found.values().find(of)?;
+        Some(format!(
+            "the stream from {}/{} has stopped: {}",
+            self.keyspace, stream.from_shard, stream.message
+        ))
+    }
+
+    /// Whether every row of every stream is on its target.
+    pub fn copied(&self) -> bool {
+        self.missing.is_empty() && self.found.values().all(|s| s.copied)
+    }
+
+    /// What keeps the streams from being at most `most` behind, if anything does.
+    pub fn not_close(&self, most: Duration) -> Option<String> {
+        if let Some(missing) = self.missing.first() {
+            return Some(self.no_stream(missing));
+        }
+        self.found.values().find_map(|stream| {
+            let from = format!("{}/{}", self.keyspace, stream.from_shard);
+            let because = if stream.message.is_empty() {
+                String::new()
+            } else {
+                format!(": {}", stream.message)
+            };
+            match (stream.state, stream.lag) {
+                (StreamState::Following, Some(lag)) if lag <= most => None,
+                (StreamState::Following, Some(lag)) => Some(format!(
+                    "the stream from {from} is {:.1} s behind, and may be {:.1} s at most{because}",
+                    lag.as_secs_f64(),
+                    most.as_secs_f64()
+                )),
+                (StreamState::Following, None) => Some(format!(
+                    "it is not known how far behind the stream from {from} is{because}"
+                )),
+                (StreamState::Starting, _) => {
+                    Some(format!("the stream from {from} starts{because}"))
+                }
+                (StreamState::Copying, _) => {
+                    Some(format!("the stream from {from} still copies{because}"))
+                }
+                (StreamState::Stopped, _) => {
+                    Some(format!("the stream from {from} stands still{because}"))
+                }
+                (StreamState::Error, _) => {
+                    Some(format!("the stream from {from} has stopped{because}"))
+                }
+            }
+        })
+    }
+
+    fn no_stream(&self, from: &str) -> String {
+        match self.unseen.first() {
+            Some(why) => format!("the stream from {from} is not seen: {why}"),
+            None => format!("no agent runs the stream from {from} yet"),
+        }
+    }
+
+    /// How far the copy is.
+    pub fn progress(&self) -> Progress {
+        let mut work = StepWork::default();
+        for stream in self.found.values() {
+            work.rows_done += stream.work.rows_done;
+            work.rows_total += stream.work.rows_total;
+            work.bytes_done += stream.work.bytes_done;
+            work.bytes_total += stream.work.bytes_total;
+            work.rows_per_second += stream.work.rows_per_second;
+        }
+        let mut notes = vec![format!(
+            "{} of about {} rows copied, {} rows/s",
+            work.rows_done, work.rows_total, work.rows_per_second
+        )];
+        // The slowest is the one that all wait for.
+        let left = self
+            .found
+            .values()
+            .filter(|s| !s.copied)
+            .map(|s| s.seconds_left);
+        if let Some(Some(seconds)) = left.max() {
+            notes.push(format!("about {seconds} s left"));
+        }
+        if let Some(missing) = self.missing.first() {
+            notes.push(self.no_stream(missing));
+        }
+        for stream in self.found.values() {
+            for why in [&stream.message, &stream.throttled] {
+                if !why.is_empty() {
+                    notes.push(format!("{}/{}: {why}", self.keyspace, stream.from_shard));
+                }
+            }
+        }
+        Progress {
+            message: notes.join("; "),
+            work: Some(work),
+        }
+    }
+}
