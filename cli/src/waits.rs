@@ -5,9 +5,11 @@ use std::time::Duration;
 
 use serde::Serialize;
 use vtplan_planner::desired::ApprovePoint;
-use vtplan_planner::plan::{Action, Plan};
+use vtplan_planner::plan::{Action, Plan, Step};
 use vtplan_planner::spec::values::window::Window;
-use vtplan_state::model::{KeyspaceName, Records, UnixMillis, WorkflowName, WorkflowRecord};
+use vtplan_state::model::{
+    KeyspaceName, Records, StepState, UnixMillis, WorkflowName, WorkflowRecord,
+};
 
 use crate::render::when;
 
@@ -47,40 +49,53 @@ pub struct WaitDocument {
     pub text: String,
 }
 
-/// The policy steps that nothing else stands before. `done`: whether a step of the plan is done.
-pub fn of_plan(plan: &Plan, done: impl Fn(&str) -> bool) -> Vec<Wait> {
-    let left: Vec<_> = plan.steps.iter().filter(|s| !done(&s.id)).collect();
-    let mut waits = Vec::new();
-    for step in &left {
-        if left.iter().any(|other| step.after.contains(&other.id)) {
-            continue;
-        }
-        let (keyspace, workflow, what) = match &step.action {
-            Action::WaitForApproval {
-                keyspace,
-                workflow,
-                point,
-            } => (keyspace, workflow, What::Approval(*point)),
-            Action::Soak {
-                keyspace,
-                workflow,
-                seconds,
-            } => (keyspace, workflow, What::Soak { seconds: *seconds }),
-            Action::SwitchTraffic {
-                keyspace,
-                workflow,
-                window: Some(window),
-                ..
-            } => (keyspace, workflow, What::Window(window.clone())),
-            _ => continue,
-        };
-        waits.push(Wait {
-            keyspace: keyspace.clone(),
-            workflow: workflow.clone(),
-            what,
-        });
+/// The policy steps that hold a plan back: those that were begun and are not over, as the conductor
+/// leaves them when a plan ends as waiting; without any, those that nothing else stands before.
+pub fn of_plan(plan: &Plan, state: impl Fn(&str) -> Option<StepState>) -> Vec<Wait> {
+    let begun: Vec<Wait> = plan
+        .steps
+        .iter()
+        .filter(|step| state(&step.id) == Some(StepState::Running))
+        .filter_map(of_step)
+        .collect();
+    if !begun.is_empty() {
+        return begun;
     }
-    waits
+    let done = |id: &str| state(id) == Some(StepState::Done);
+    let left: Vec<_> = plan.steps.iter().filter(|s| !done(&s.id)).collect();
+    let first = |step: &Step| !left.iter().any(|other| step.after.contains(&other.id));
+    left.iter()
+        .filter(|step| first(step))
+        .filter_map(|step| of_step(step))
+        .collect()
+}
+
+/// What a step waits for, if it is one of policy.
+fn of_step(step: &Step) -> Option<Wait> {
+    let (keyspace, workflow, what) = match &step.action {
+        Action::WaitForApproval {
+            keyspace,
+            workflow,
+            point,
+        } => (keyspace, workflow, What::Approval(*point)),
+        Action::Soak {
+            keyspace,
+            workflow,
+            seconds,
+        } => (keyspace, workflow, What::Soak { seconds: *seconds }),
+        Action::SwitchTraffic {
+            keyspace,
+            workflow,
+            window: Some(window),
+            ..
+        } => (keyspace, workflow, What::Window(window.clone())),
+        _ => return None,
+    };
+    Some(Wait {
+        keyspace: keyspace.clone(),
+        workflow: workflow.clone(),
+        what,
+    })
 }
 
 impl Wait {

@@ -207,12 +207,9 @@ impl Seen {
     }
 
     fn waits(&self) -> Vec<Wait> {
-        let done = |step: &str| {
-            let step = self.steps.get(step);
-            step.is_some_and(|s| s.state == StepState::Done)
-        };
+        let state = |step: &str| self.steps.get(step).map(|s| s.state);
         let plan = self.plan.as_ref();
-        plan.map(|plan| waits::of_plan(plan, done))
+        plan.map(|plan| waits::of_plan(plan, state))
             .unwrap_or_default()
     }
 

@@ -160,7 +160,7 @@ async fn plans(
     let view = cluster.plan_view(&last.id).await;
     let steps = view.map_err(|e| store_error(&e))?;
     let steps = steps.map(|v| v.steps).unwrap_or_default();
-    let is_in = |id: &str, state| steps.get(id).is_some_and(|s| s.state == state);
+    let state = |id: &str| steps.get(id).map(|s| s.state);
     match &last.status {
         PlanStatus::Running => {
             let of = |step: &Step| StepDocument {
@@ -168,13 +168,13 @@ async fn plans(
                 what: describe(step),
                 message: steps[&step.id].message.clone(),
             };
-            let running = |s: &&Step| is_in(&s.id, StepState::Running);
+            let running = |s: &&Step| state(&s.id) == Some(StepState::Running);
             let about = about(&stored.plan, workflow).into_iter();
             Ok((about.filter(running).map(of).collect(), Vec::new()))
         }
         PlanStatus::Waiting { .. } => {
             let name = workflow.full_name();
-            let waits = waits::of_plan(&stored.plan, |id| is_in(id, StepState::Done))
+            let waits = waits::of_plan(&stored.plan, state)
                 .iter()
                 .filter(|w| w.full_name() == name)
                 // An approval that was given since is not waited for any more.
