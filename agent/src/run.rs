@@ -30,6 +30,7 @@ use crate::host::Host;
 use crate::mysqld::{Program, Templates};
 use crate::register;
 use crate::service::{self, AgentService};
+use crate::stream::keeper;
 use crate::stream::progress::Streams;
 use crate::tablets::{self, Tablets};
 
@@ -137,6 +138,10 @@ impl Agent {
         tasks.spawn(until(
             stopping.subscribe(),
             tablets::supervise(host.clone(), tablets, watch.receiver()),
+        ));
+        tasks.spawn(until(
+            stopping.subscribe(),
+            keeper::keep(host.clone(), streams, watch.receiver()),
         ));
         tasks.spawn(conductor::run(
             host.cluster.clone(),

@@ -61,6 +61,10 @@ pub enum StreamError {
         why: String,
     },
 
+    /// Another has taken the stream over on a target.
+    #[error("the stream on {server} is not this agent's any more: {why}")]
+    Superseded { server: String, why: String },
+
     /// It cannot be done, for a reason that stands until somebody changes something.
     #[error("{0}")]
     Refused(String),
@@ -71,7 +75,7 @@ impl StreamError {
     /// stream stops until somebody acts.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Broken { .. } | Self::Behind { .. } => true,
+            Self::Connect { .. } | Self::Broken { .. } | Self::Behind { .. } | Self::Superseded { .. } => true,
             Self::Sql { code, .. } => PASSING.contains(code),
             Self::Purged { .. }
             | Self::DefinitionChanged { .. }

@@ -11,18 +11,29 @@
 //! - [`target`]: the side that is written: `_vt`, chunks of copied rows, changes.
 //! - [`position`]: what a server has executed.
 //! - [`sharder`]: which target shard a row belongs to.
+//! - [`plan`]: what the records say of a stream; [`keeper`]: which streams this agent runs.
+//! - [`runner`]: one stream; [`attempt`]: one attempt at it, by [`copy`] and [`follow`], from the
+//!   tablet that [`choose`] finds, yielding as [`throttle`] says.
 //! - [`progress`]: what the agent's streams do, as `ObserveStreams` tells it.
 //! - [`wait`]: waiting until a target has a position.
 
+pub mod attempt;
+pub mod choose;
+pub mod copy;
 pub mod error;
+pub mod follow;
+pub mod keeper;
+pub mod plan;
 pub mod position;
 pub mod progress;
 pub mod row;
+pub mod runner;
 pub mod server;
 pub mod sharder;
 pub mod source;
 pub mod table;
 pub mod target;
+pub mod throttle;
 pub mod wait;
 pub mod wire;
 

@@ -11,6 +11,7 @@
 //! | `epoch` | [`StreamsWanted::epoch`] |
 //! | `created_at` | [`WorkflowRecord::created_at`]: rows of an older workflow of the same name are dropped when a stream is claimed |
 //! | `fence` | the fencing token of the stream's lock. A transaction of a stream commits only while its own token stands here |
+//! | `claim` | rises each time the stream is begun anew, by the same holder too: what it had under way before commits nothing |
 //! | `sealed` | 1: a later epoch (which flows the other way) has begun; nothing of this epoch commits any more |
 //! | `state` | `copying`, `following`, `stopped` (by `stop_at`), `error` |
 //! | `copied` | 1: every row of this stream is on this target. From then on `pos` is all there is to know |
@@ -55,7 +56,12 @@
 //! [`WorkflowRecord::created_at`]: vtplan_state::model::WorkflowRecord::created_at
 //! [`StreamsWanted::epoch`]: vtplan_state::model::StreamsWanted::epoch
 
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::connection::{Connection, bytes, number, text};
 use crate::flavor::literal;
+use crate::stream::error::StreamError;
+use crate::stream::row::Cell;
 
 /// What makes the database and its tables; run in this order, may be run again.
 pub const CREATE: [&str; 4] = [
@@ -66,6 +72,7 @@ pub const CREATE: [&str; 4] = [
         epoch BIGINT UNSIGNED NOT NULL,
         created_at BIGINT UNSIGNED NOT NULL,
         fence BIGINT UNSIGNED NOT NULL,
+        claim BIGINT UNSIGNED NOT NULL,
         sealed TINYINT NOT NULL DEFAULT 0,
         state VARBINARY(16) NOT NULL,
         copied TINYINT NOT NULL DEFAULT 0,
@@ -116,5 +123,399 @@ impl StreamId {
             literal(&self.source_shard),
             self.epoch
         )
+    }
+}
+
+/// What is recorded of a stream on one target, as of when it was claimed.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Recorded {
+    pub state: String,
+    pub copied: bool,
+    pub message: String,
+    /// GTID set; empty before anything was copied.
+    pub pos: String,
+    /// By table; empty when the epoch began without a copy.
+    pub tables: BTreeMap<String, CopyState>,
+    /// Transactions beyond `pos` that are applied already.
+    pub applied: BTreeSet<String>,
+}
+
+/// How far a table is copied to one target.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct CopyState {
+    /// The key up to which rows are there.
+    pub lastpk: Option<Vec<Cell>>,
+    pub chunk: u64,
+    pub rows_copied: u64,
+    pub bytes_copied: u64,
+    pub done: bool,
+}
+
+/// A stream's right to write on one target.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Claim {
+    pub id: StreamId,
+    fence: u64,
+    claim: u64,
+}
+
+/// What a stream wants when it claims.
+#[derive(Debug, Clone)]
+pub struct Claiming<'a> {
+    pub id: &'a StreamId,
+    pub created_at: u64,
+    /// The fencing token of the stream's lock.
+    pub fence: u64,
+    /// Where an epoch without a copy begins; `None`: with a copy of `tables`.
+    pub start: Option<&'a str>,
+    pub tables: &'a [String],
+    /// Record that it stands still.
+    pub stopped: bool,
+}
+
+/// The error of a [`Claim::check`] that fails: a number that is out of range.
+const ER_DATA_OUT_OF_RANGE: u16 = 1690;
+
+impl Claim {
+    /// A statement that fails (and so ends the packet before its COMMIT) if the stream is not this
+    /// claim's any more. Its row is what [`Claim::stop_of`] reads. Until the transaction ends
+    /// nobody else can claim.
+    pub fn check(&self) -> String {
+        format!(
+            "SELECT IF(COALESCE(SUM(IF(sealed = 0 AND fence = {} AND claim = {}, 1, 0)), 0) = 1, 0, \
+             ~0 + COALESCE(MAX(fence), 0) + 1), \
+             MAX(IF(stop_until > UNIX_TIMESTAMP(NOW(3)) * 1000, stop_at, NULL)) \
+             FROM _vt.vreplication WHERE {} LOCK IN SHARE MODE",
+            self.fence,
+            self.claim,
+            self.id.condition()
+        )
+    }
+
+    /// `stop_at` as it stands, without a lock.
+    pub fn look(&self) -> String {
+        format!(
+            "SELECT 0, IF(stop_until > UNIX_TIMESTAMP(NOW(3)) * 1000, stop_at, NULL) \
+             FROM _vt.vreplication WHERE {}",
+            self.id.condition()
+        )
+    }
+
+    /// What the row of [`Claim::check`] or [`Claim::look`] says of `stop_at`.
+    pub fn stop_of(rows: &[mysql_async::Row]) -> Option<String> {
+        let stop = bytes(rows.first()?, 1)?;
+        Some(String::from_utf8_lossy(stop).into_owned())
+    }
+
+    /// A transaction with nothing but changes of the stream's own row.
+    pub fn set(&self, assignments: &str) -> String {
+        format!("BEGIN; {}; {}; COMMIT", self.check(), self.update(assignments))
+    }
+
+    /// Changes the stream's own row.
+    pub fn update(&self, assignments: &str) -> String {
+        format!(
+            "UPDATE _vt.vreplication SET {assignments} WHERE {}",
+            self.id.condition()
+        )
+    }
+}
+
+/// Whether an error says that the stream is not the claim's any more.
+pub fn is_superseded(error: &StreamError) -> bool {
+    error.code() == Some(ER_DATA_OUT_OF_RANGE)
+}
+
+/// Makes the tables where they are not there.
+pub async fn create(conn: &mut Connection) -> Result<(), StreamError> {
+    let what = "looking for the tables of _vt";
+    let query = "SELECT COUNT(*) FROM information_schema.tables WHERE table_schema = '_vt' \
+                 AND table_name IN ('vreplication', 'copy_state', 'vreplication_worker')";
+    let found = conn.query(what, query).await?;
+    if found.first().is_some_and(|row| number(row, 0) == 3) {
+        return Ok(());
+    }
+    for statement in CREATE {
+        conn.run("making the tables of _vt", statement).await?;
+    }
+    Ok(())
+}
+
+/// Takes a stream's rows on one target: whatever held them before commits nothing from here on, and
+/// what it has committed is in the answer.
+///
+/// # Errors
+/// Somebody with a newer token has it; the epoch is over.
+pub async fn claim(
+    conn: &mut Connection,
+    wanted: &Claiming<'_>,
+) -> Result<(Claim, Recorded), StreamError> {
+    let claimed = claim_in_transaction(conn, wanted).await;
+    if claimed.is_err() {
+        // If this fails too, the connection goes, and with it the transaction.
+        let _ = conn.run("undoing a claim", "ROLLBACK").await;
+    }
+    claimed
+}
+
+async fn claim_in_transaction(
+    conn: &mut Connection,
+    wanted: &Claiming<'_>,
+) -> Result<(Claim, Recorded), StreamError> {
+    let what = "claiming the stream in _vt";
+    let (id, condition) = (wanted.id, wanted.id.condition());
+    conn.run(what, "BEGIN").await?;
+    drop_older(conn, wanted).await?;
+    let query = format!(
+        "SELECT fence, claim, sealed, created_at FROM _vt.vreplication WHERE {condition} FOR UPDATE"
+    );
+    let found = conn.query(what, &query).await?;
+    let mut claim = Claim {
+        id: id.clone(),
+        fence: wanted.fence,
+        claim: 1,
+    };
+    match found.first() {
+        None => begin(conn, wanted).await?,
+        Some(row) => {
+            let superseded = |why: &str| {
+                Err(StreamError::Superseded {
+                    server: conn.name().to_owned(),
+                    why: why.to_owned(),
+                })
+            };
+            if number(row, 3) > wanted.created_at {
+                return superseded("a newer workflow of the same name has begun");
+            }
+            if number(row, 0) > wanted.fence {
+                return superseded("another agent runs it");
+            }
+            if number(row, 2) != 0 {
+                return superseded("a later epoch has begun");
+            }
+            claim.claim = number(row, 1) + 1;
+            let state = if wanted.stopped {
+                "state = IF(state = 'error', state, 'stopped'), "
+            } else {
+                ""
+            };
+            let update = format!(
+                "UPDATE _vt.vreplication SET {state}fence = {}, claim = {} WHERE {condition}",
+                claim.fence, claim.claim
+            );
+            conn.run(what, update).await?;
+        }
+    }
+    let recorded = read(conn, id).await?;
+    conn.run(what, "COMMIT").await?;
+    Ok((claim, recorded))
+}
+
+/// The rows of older workflows of the same name.
+async fn drop_older(conn: &mut Connection, wanted: &Claiming<'_>) -> Result<(), StreamError> {
+    let what = "dropping what an older workflow left in _vt";
+    let query = format!(
+        "SELECT source_shard, epoch FROM _vt.vreplication WHERE workflow = {} AND created_at < {}",
+        literal(&wanted.id.workflow),
+        wanted.created_at
+    );
+    for row in conn.query(what, &query).await? {
+        let older = StreamId {
+            workflow: wanted.id.workflow.clone(),
+            source_shard: text(&row, 0),
+            epoch: number(&row, 1),
+        };
+        for table in ["copy_state", "vreplication_worker", "vreplication"] {
+            let delete = format!("DELETE FROM _vt.{table} WHERE {}", older.condition());
+            conn.run(what, delete).await?;
+        }
+    }
+    Ok(())
+}
+
+async fn begin(conn: &mut Connection, wanted: &Claiming<'_>) -> Result<(), StreamError> {
+    let what = "beginning the stream in _vt";
+    let id = wanted.id;
+    let names = format!(
+        "{}, {}, {}",
+        literal(&id.workflow),
+        literal(&id.source_shard),
+        id.epoch
+    );
+    let copied = u8::from(wanted.start.is_some());
+    let state = match (wanted.stopped, wanted.start) {
+        (true, _) => "stopped",
+        (false, Some(_)) => "following",
+        (false, None) => "copying",
+    };
+    let insert = format!(
+        "INSERT INTO _vt.vreplication \
+         (workflow, source_shard, epoch, created_at, fence, claim, state, copied, message, pos) \
+         VALUES ({names}, {}, {}, 1, '{state}', {copied}, '', {})",
+        wanted.created_at,
+        wanted.fence,
+        literal(wanted.start.unwrap_or_default())
+    );
+    conn.run(what, insert).await?;
+    if wanted.start.is_none() {
+        for table in wanted.tables {
+            let insert = format!(
+                "INSERT INTO _vt.copy_state (workflow, source_shard, epoch, table_name) \
+                 VALUES ({names}, {})",
+                literal(table)
+            );
+            conn.run(what, insert).await?;
+        }
+    }
+    Ok(())
+}
+
+/// What is recorded of a stream.
+async fn read(conn: &mut Connection, id: &StreamId) -> Result<Recorded, StreamError> {
+    let what = "reading _vt";
+    let condition = id.condition();
+    let query =
+        format!("SELECT state, copied, message, pos FROM _vt.vreplication WHERE {condition}");
+    let mut recorded = Recorded::default();
+    if let Some(row) = conn.query(what, &query).await?.first() {
+        recorded.state = text(row, 0);
+        recorded.copied = number(row, 1) != 0;
+        recorded.message = text(row, 2);
+        recorded.pos = text(row, 3);
+    }
+    let query = format!(
+        "SELECT table_name, lastpk, chunk, rows_copied, bytes_copied, done \
+         FROM _vt.copy_state WHERE {condition}"
+    );
+    for row in conn.query(what, &query).await? {
+        let lastpk = bytes(&row, 1).map(decode_key).transpose()?;
+        let state = CopyState {
+            lastpk,
+            chunk: number(&row, 2),
+            rows_copied: number(&row, 3),
+            bytes_copied: number(&row, 4),
+            done: number(&row, 5) != 0,
+        };
+        recorded.tables.insert(text(&row, 0), state);
+    }
+    let query = format!("SELECT applied FROM _vt.vreplication_worker WHERE {condition}");
+    for row in conn.query(what, &query).await? {
+        recorded.applied.extend(decode_applied(&text(&row, 0)));
+    }
+    Ok(recorded)
+}
+
+/// Ends earlier epochs of a workflow on a server that is now read: nothing that still runs for
+/// them commits there any more.
+pub async fn seal(conn: &mut Connection, workflow: &str, before: u64) -> Result<(), StreamError> {
+    let what = "ending the earlier streams in _vt";
+    let query = "SELECT COUNT(*) FROM information_schema.tables \
+                 WHERE table_schema = '_vt' AND table_name = 'vreplication'";
+    let found = conn.query(what, query).await?;
+    if found.first().is_none_or(|row| number(row, 0) == 0) {
+        return Ok(());
+    }
+    let condition = format!(
+        "workflow = {} AND epoch < {before} AND sealed = 0",
+        literal(workflow)
+    );
+    let query = format!("SELECT COUNT(*) FROM _vt.vreplication WHERE {condition}");
+    let open = conn.query(what, &query).await?;
+    if open.first().is_some_and(|row| number(row, 0) > 0) {
+        let update = format!("UPDATE _vt.vreplication SET sealed = 1 WHERE {condition}");
+        conn.run(what, update).await?;
+    }
+    Ok(())
+}
+
+/// A key as it stands in `copy_state.lastpk`.
+pub fn encode_key(key: &[Cell]) -> String {
+    let cells: Vec<String> = key
+        .iter()
+        .map(|cell| match cell {
+            None => "null".to_owned(),
+            Some(bytes) => {
+                let digits: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+                format!("\"{digits}\"")
+            }
+        })
+        .collect();
+    format!("[{}]", cells.join(","))
+}
+
+fn decode_key(text: &[u8]) -> Result<Vec<Cell>, StreamError> {
+    let damaged = || {
+        StreamError::Refused(format!(
+            "the key `{}` in _vt.copy_state was not written by vtplan",
+            String::from_utf8_lossy(text)
+        ))
+    };
+    let cells: Vec<Option<String>> = serde_json::from_slice(text).map_err(|_| damaged())?;
+    let unhex = |digits: String| {
+        let pairs = digits.as_bytes().chunks(2);
+        pairs
+            .map(|pair| {
+                let pair = std::str::from_utf8(pair).ok()?;
+                u8::from_str_radix(pair, 16).ok()
+            })
+            .collect::<Option<Vec<u8>>>()
+            .map(bytes::Bytes::from)
+    };
+    cells
+        .into_iter()
+        .map(|cell| cell.map(|c| unhex(c).ok_or_else(damaged)).transpose())
+        .collect()
+}
+
+/// Transactions' names, those with a common beginning together: `0-100-=5,7;0-101-=8`.
+pub fn encode_applied<'a>(gtids: impl IntoIterator<Item = &'a str>) -> String {
+    let mut sources: BTreeMap<&str, Vec<&str>> = BTreeMap::new();
+    for gtid in gtids {
+        // MySQL's end in `:NUMBER`, MariaDB's in `-NUMBER`.
+        let at = gtid.rfind([':', '-']).map_or(0, |at| at + 1);
+        let (source, number) = gtid.split_at(at);
+        sources.entry(source).or_default().push(number);
+    }
+    let parts: Vec<String> = sources
+        .iter()
+        .map(|(source, numbers)| format!("{source}={}", numbers.join(",")))
+        .collect();
+    parts.join(";")
+}
+
+fn decode_applied(text: &str) -> Vec<String> {
+    text.split(';')
+        .filter_map(|part| part.split_once('='))
+        .flat_map(|(source, numbers)| numbers.split(',').map(move |n| format!("{source}{n}")))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn keys_are_read_back() {
+        let key = vec![Some(vec![0, 255, b'x'].into()), None, Some(Vec::new().into())];
+        let text = encode_key(&key);
+        assert_eq!(text, r#"["00ff78",null,""]"#);
+        assert_eq!(decode_key(text.as_bytes()).unwrap(), key);
+        assert!(decode_key(b"5").is_err());
+    }
+
+    #[test]
+    fn names_of_transactions_are_read_back() {
+        let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
+        let mysql = [format!("{uuid}:5"), format!("{uuid}:7"), format!("{uuid}:blue:1")];
+        let mariadb = ["0-100-5".to_owned(), "0-100-7".to_owned(), "1-101-5".to_owned()];
+        for gtids in [mysql, mariadb] {
+            let text = encode_applied(gtids.iter().map(String::as_str));
+            let mut read = decode_applied(&text);
+            read.sort();
+            let mut wanted = gtids.to_vec();
+            wanted.sort();
+            assert_eq!(read, wanted, "{text}");
+        }
+        assert_eq!(decode_applied(""), Vec::<String>::new());
     }
 }

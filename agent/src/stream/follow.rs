@@ -1,0 +1,185 @@
+//! Following: the transactions of the source's binlog, read once for all targets, each of which
+//! applies what is its own and passes over what it has.
+
+use std::sync::Arc;
+
+use tokio::select;
+use tokio::sync::{Semaphore, mpsc, watch};
+use tokio::task::JoinSet;
+
+use super::error::StreamError;
+use super::position::Position;
+use super::source::{SourceEvent, SourceServer, Transaction};
+use super::target::apply::{Applier, Item, Told};
+use super::target::commit::{self, Committer};
+use super::target::tables::{MovedTable, Ops, Present};
+use super::throttle::{self, Seen};
+
+/// What of memory changes may take on their way from the source to the targets, bytes.
+const MEMORY: usize = 48 << 20;
+/// What a transaction takes of it beside its statements.
+const OVERHEAD: usize = 256;
+
+/// What following needs.
+pub struct Following<'a> {
+    pub source: &'a SourceServer,
+    pub tables: &'a Arc<[MovedTable]>,
+    /// By target, by table.
+    pub present: Vec<Vec<Present>>,
+    /// Exactly up to here; `None`: on and on.
+    pub until: Option<&'a Position>,
+    pub hurry: watch::Receiver<bool>,
+    pub seen: watch::Receiver<Seen>,
+    /// By target.
+    pub told: Vec<Told>,
+}
+
+impl Following<'_> {
+    /// Follows from where the targets are. Gives their committers back once all of them are at
+    /// [`Following::until`].
+    ///
+    /// # Errors
+    /// What ends it. A changed definition of a table is told after all that was before it is
+    /// applied.
+    pub async fn run(mut self, committers: Vec<Committer>) -> Result<Vec<Committer>, StreamError> {
+        let Some(from) = earliest(committers.iter().map(|c| &c.position)) else {
+            return Ok(committers);
+        };
+        if self.until.is_some_and(|until| from.contains(until)) {
+            return Ok(committers);
+        }
+        let shapes: Vec<_> = self.tables.iter().map(|t| t.source.clone()).collect();
+        let mut reader = self.source.follow(&from, &shapes).await?;
+        let mut queues = Vec::new();
+        let mut appliers = JoinSet::new();
+        for (place, committer) in committers.into_iter().enumerate() {
+            let (queue, items) = mpsc::unbounded_channel();
+            queues.push(queue);
+            let applier = Applier {
+                committer,
+                heeds_stop: self.until.is_none(),
+                hurry: self.hurry.clone(),
+                told: self.told[place].clone(),
+            };
+            appliers.spawn(async move { (place, applier.run(items).await) });
+        }
+        let memory = Arc::new(Semaphore::new(MEMORY));
+        let read = async {
+            loop {
+                if !*self.hurry.borrow() {
+                    let mut hurry = self.hurry.clone();
+                    select! {
+                        () = throttle::yield_to(&mut self.seen) => {}
+                        _ = hurry.wait_for(|hurry| *hurry) => {}
+                    }
+                }
+                match reader.next().await? {
+                    SourceEvent::Transaction(transaction) => {
+                        if (self.until).is_some_and(|until| !until.contains_gtid(&transaction.gtid)) {
+                            return Ok(());
+                        }
+                        let reached = (self.until)
+                            .is_some_and(|until| transaction.position.contains(until));
+                        self.hand_out(transaction, &queues, &memory).await?;
+                        if reached {
+                            return Ok(());
+                        }
+                    }
+                    SourceEvent::Heartbeat { position } => {
+                        for queue in &queues {
+                            // One that has ended is told of below.
+                            let _ = queue.send(Item::Idle);
+                        }
+                        if self.until.is_some_and(|until| position.contains(until)) {
+                            return Ok(());
+                        }
+                    }
+                    SourceEvent::Ddl {
+                        statement, tables, ..
+                    } => return Err(self.definition_changed(&statement, &tables)),
+                }
+            }
+        };
+        let ended: Result<(), StreamError> = select! {
+            ended = read => ended,
+            Some(failed) = appliers.join_next() => Err(match failed {
+                Ok((_, Err(error))) => error,
+                Ok((_, Ok(_))) => StreamError::Refused("an applier ended by itself".to_owned()),
+                Err(cut) => StreamError::Refused(format!("an applier was cut off: {cut}")),
+            }),
+        };
+        match &ended {
+            Ok(()) | Err(StreamError::DefinitionChanged { .. }) => {}
+            Err(_) => return ended.map(|()| Vec::new()),
+        }
+        drop(queues);
+        let mut done: Vec<(usize, Committer)> = Vec::new();
+        while let Some(applier) = appliers.join_next().await {
+            let (place, applier) = applier
+                .map_err(|e| StreamError::Refused(format!("an applier was cut off: {e}")))?;
+            done.push((place, applier?.committer));
+        }
+        ended?;
+        done.sort_by_key(|(place, _)| *place);
+        Ok(done.into_iter().map(|(_, committer)| committer).collect())
+    }
+
+    /// Gives each target what is its own of a transaction; waits while too much is under way.
+    async fn hand_out(
+        &self,
+        transaction: Transaction,
+        queues: &[mpsc::UnboundedSender<Item>],
+        memory: &Arc<Semaphore>,
+    ) -> Result<(), StreamError> {
+        let mut ops = vec![Ops::default(); queues.len()];
+        for change in &transaction.changes {
+            let table = change.table();
+            let number = u32::try_from(table).unwrap_or(u32::MAX);
+            let present = |target: usize| &self.present[target][table];
+            self.tables[table].change(number, change, present, &mut ops)?;
+        }
+        for (queue, ops) in queues.iter().zip(ops) {
+            let size = (ops.text.len() + OVERHEAD).min(MEMORY / 2);
+            let size = u32::try_from(size).unwrap_or(u32::MAX);
+            // It is never closed.
+            let permit = memory.clone().acquire_many_owned(size).await.ok();
+            let _ = queue.send(Item::Transaction(commit::Transaction {
+                gtid: transaction.gtid.clone(),
+                timestamp: transaction.timestamp,
+                ops,
+                permit,
+            }));
+        }
+        Ok(())
+    }
+
+    fn definition_changed(&self, statement: &str, tables: &[usize]) -> StreamError {
+        let names: Vec<&str> = tables.iter().map(|&t| self.tables[t].name()).collect();
+        StreamError::DefinitionChanged {
+            server: self.source.address().to_string(),
+            table: names.join("`, `"),
+            why: format!("`{}`", shown(statement)),
+        }
+    }
+}
+
+/// The position that all others contain.
+pub fn earliest<'a>(positions: impl Iterator<Item = &'a Position>) -> Option<Position> {
+    positions
+        .fold(None, |earliest: Option<&Position>, position| {
+            match earliest {
+                Some(earliest) if position.contains(earliest) => Some(earliest),
+                _ => Some(position),
+            }
+        })
+        .cloned()
+}
+
+/// The beginning of a statement, on one line.
+fn shown(statement: &str) -> String {
+    let line: String = statement.split_whitespace().collect::<Vec<_>>().join(" ");
+    match line.char_indices().nth(120) {
+        Some((end, _)) => format!("{}...", &line[..end]),
+        None => line,
+    }
+}

@@ -1,0 +1,349 @@
+//! Groups of source transactions as transactions of a target, each with the position that it leads
+//! to. A large group is made by several connections at once where its transactions touch different
+//! rows; each of these records what it has applied in its own transaction, and the group ends with
+//! the position.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures::future::join_all;
+use tokio::sync::OwnedSemaphorePermit;
+use tokio::time::{Instant, sleep};
+
+use super::connection::Connection;
+use super::group;
+use super::tables::Ops;
+use super::vt_tables::{Claim, encode_applied};
+use super::{DUPLICATE, DUPLICATE_PATIENCE, duplicate};
+use crate::conductor::failpoint;
+use crate::flavor::literal;
+use crate::stream::error::StreamError;
+use crate::stream::position::{Gtid, Position};
+use crate::stream::server::ServerAddress;
+
+/// Connections that apply at once.
+const WORKERS: usize = 4;
+/// A group of fewer statements is made by one connection.
+const PARALLEL_FROM: usize = 100;
+/// The size of a packet, if a statement is not larger.
+const PACKET: usize = 4 << 20;
+/// How often what the server rolled back for another transaction's sake is tried.
+const ATTEMPTS: u32 = 20;
+
+/// A source transaction, as it is for one target. It may have nothing for it.
+#[derive(Debug)]
+pub struct Transaction {
+    pub gtid: Gtid,
+    /// Seconds since 1970.
+    pub timestamp: u64,
+    pub ops: Ops,
+    /// What it takes of the memory that streams may use.
+    pub permit: Option<OwnedSemaphorePermit>,
+}
+
+/// Where a committer writes.
+#[derive(Debug)]
+pub struct Writing {
+    pub address: ServerAddress,
+    pub shard: String,
+    pub claim: Claim,
+    /// Names of the tables, as operations number them.
+    pub tables: Arc<[String]>,
+    /// Whether other streams write to the target too.
+    pub shared_target: bool,
+}
+
+/// Writes to one target.
+#[derive(Debug)]
+pub struct Committer {
+    to: Writing,
+    conn: Connection,
+    workers: Vec<Connection>,
+    pub position: Position,
+    /// Transactions beyond the position that are applied already.
+    pub applied: BTreeSet<String>,
+}
+
+/// What came of a group.
+#[derive(Debug)]
+pub struct Done {
+    pub changes: u64,
+    /// Of the statements.
+    pub bytes: u64,
+    /// `stop_at`, as it stood then.
+    pub stop: Option<String>,
+}
+
+impl Committer {
+    pub async fn open(
+        to: Writing,
+        position: Position,
+        applied: BTreeSet<String>,
+    ) -> Result<Self, StreamError> {
+        Ok(Self {
+            conn: Connection::open(&to.address).await?,
+            to,
+            workers: Vec::new(),
+            position,
+            applied,
+        })
+    }
+
+    /// `stop_at`, as it stands now.
+    pub async fn look(&mut self) -> Result<Option<String>, StreamError> {
+        let rows = self.conn.query("reading _vt", &self.to.claim.look()).await?;
+        Ok(Claim::stop_of(&rows))
+    }
+
+    /// Changes the stream's own row. Returns `stop_at`.
+    pub async fn set(
+        &mut self,
+        what: &str,
+        assignments: &str,
+    ) -> Result<Option<String>, StreamError> {
+        let outcomes = self.conn.run(what, self.to.claim.set(assignments)).await?;
+        Ok(outcomes.get(1).and_then(|o| Claim::stop_of(&o.rows)))
+    }
+
+    /// Applies a group, and records where it leads to.
+    pub async fn commit(&mut self, group: &[Transaction]) -> Result<Done, StreamError> {
+        failpoint::hit("stream.before-apply").await;
+        let mut end = self.position.clone();
+        for transaction in group {
+            end.advance(&transaction.gtid);
+        }
+        let ops: usize = group.iter().map(|t| t.ops.list.len()).sum();
+        let bytes: usize = group.iter().map(|t| t.ops.text.len()).sum();
+        // What was applied by workers before a crash is only known from their rows, which stay as
+        // they are until the position has passed them.
+        let stop = if ops >= PARALLEL_FROM && self.applied.is_empty() && self.apply_parallel(group).await? {
+            let pos = format!("pos = {}", literal(&end.to_string()));
+            self.set("recording the position", &pos).await?
+        } else {
+            self.apply_in_order(group, &end).await?
+        };
+        for transaction in group {
+            self.applied.remove(&transaction.gtid.to_string());
+        }
+        self.position = end;
+        failpoint::hit("stream.after-apply").await;
+        Ok(Done {
+            changes: ops as u64,
+            bytes: bytes as u64,
+            stop,
+        })
+    }
+
+    /// Applies what it can of a group with several connections. `true`: all of it. Otherwise what is
+    /// applied stands in `self.applied`.
+    async fn apply_parallel(&mut self, group: &[Transaction]) -> Result<bool, StreamError> {
+        let work: Vec<(&[u64], usize)> = group
+            .iter()
+            .map(|t| (&t.ops.touched[..], t.ops.text.len()))
+            .collect();
+        let parts = group::split(&work, WORKERS);
+        if parts.len() < 2 {
+            return Ok(false);
+        }
+        while self.workers.len() < parts.len() {
+            self.workers.push(Connection::open(&self.to.address).await?);
+        }
+        let to = &self.to;
+        let made = join_all(parts.iter().zip(&mut self.workers).enumerate().map(
+            |(worker, (part, conn))| {
+                let transactions: Vec<&Transaction> = part.iter().map(|&i| &group[i]).collect();
+                to.apply_part(conn, worker, transactions)
+            },
+        ))
+        .await;
+        let mut all = true;
+        for (part, made) in parts.iter().zip(made) {
+            match made {
+                Ok(()) => {
+                    let gtids = part.iter().map(|&i| group[i].gtid.to_string());
+                    self.applied.extend(gtids);
+                }
+                Err(error) if is_passing(&error) || is_duplicate(&error) => all = false,
+                Err(error) => return Err(error),
+            }
+        }
+        if all {
+            self.applied.clear();
+        }
+        Ok(all)
+    }
+
+    /// Applies a group in one transaction. If that cannot be, one by one. Returns `stop_at`.
+    async fn apply_in_order(
+        &mut self,
+        group: &[Transaction],
+        end: &Position,
+    ) -> Result<Option<String>, StreamError> {
+        match self.apply_together(group, end).await {
+            Err(error) if is_duplicate(&error) => {}
+            made => return made,
+        }
+        let began = Instant::now();
+        let mut position = self.position.clone();
+        let mut stop = None;
+        for transaction in group {
+            position.advance(&transaction.gtid);
+            let one = std::slice::from_ref(transaction);
+            stop = loop {
+                match self.apply_together(one, &position).await {
+                    Err(error) if is_duplicate(&error) => {
+                        if !self.to.shared_target || began.elapsed() > DUPLICATE_PATIENCE {
+                            return Err(self.to.name_duplicate(transaction, error));
+                        }
+                        sleep(Duration::from_millis(20)).await;
+                    }
+                    made => break made?,
+                }
+            };
+        }
+        Ok(stop)
+    }
+
+    async fn apply_together(
+        &mut self,
+        group: &[Transaction],
+        end: &Position,
+    ) -> Result<Option<String>, StreamError> {
+        let pos = format!("pos = {}", literal(&end.to_string()));
+        let record = self.to.claim.update(&pos);
+        let transactions: Vec<&Transaction> = group
+            .iter()
+            .filter(|t| self.applied.is_empty() || !self.applied.contains(&t.gtid.to_string()))
+            .collect();
+        let mut attempt = 0;
+        loop {
+            attempt += 1;
+            let made = self.to.transaction(&mut self.conn, &transactions, &record);
+            match made.await {
+                Err(error) if is_passing(&error) && attempt < ATTEMPTS => {}
+                made => return made,
+            }
+        }
+    }
+}
+
+impl Writing {
+    async fn apply_part(
+        &self,
+        conn: &mut Connection,
+        worker: usize,
+        transactions: Vec<&Transaction>,
+    ) -> Result<(), StreamError> {
+        conn.freshen(&self.address).await?;
+        let id = &self.claim.id;
+        let gtids: Vec<String> = transactions.iter().map(|t| t.gtid.to_string()).collect();
+        let record = format!(
+            "REPLACE INTO _vt.vreplication_worker (workflow, source_shard, epoch, worker, applied) \
+             VALUES ({}, {}, {}, {worker}, {})",
+            literal(&id.workflow),
+            literal(&id.source_shard),
+            id.epoch,
+            literal(&encode_applied(gtids.iter().map(String::as_str)))
+        );
+        let made = self.transaction(conn, &transactions, &record).await;
+        failpoint::hit("stream.after-part").await;
+        made.map(|_| ())
+    }
+
+    /// One transaction on the target. Returns `stop_at`.
+    async fn transaction(
+        &self,
+        conn: &mut Connection,
+        transactions: &[&Transaction],
+        record: &str,
+    ) -> Result<Option<String>, StreamError> {
+        let made = self.send(conn, transactions, record).await;
+        if matches!(&made, Err(StreamError::Sql { .. })) {
+            conn.run("undoing changes", "ROLLBACK").await?;
+        }
+        made
+    }
+
+    async fn send(
+        &self,
+        conn: &mut Connection,
+        transactions: &[&Transaction],
+        record: &str,
+    ) -> Result<Option<String>, StreamError> {
+        let mut packet = format!("BEGIN;{};", self.claim.check()).into_bytes();
+        // Which statements are to be about one row, of which table.
+        let mut exact: Vec<Option<u32>> = vec![None, None];
+        let mut stop = None;
+        for transaction in transactions {
+            let mut start = 0;
+            for op in &transaction.ops.list {
+                let end = op.end as usize;
+                packet.extend_from_slice(&transaction.ops.text[start..end]);
+                exact.push(op.exact.then_some(op.table));
+                start = end;
+                if packet.len() > PACKET {
+                    let seen = self.packet(conn, std::mem::take(&mut packet), &exact).await?;
+                    stop = stop.or(seen);
+                    exact.clear();
+                }
+            }
+        }
+        packet.extend_from_slice(record.as_bytes());
+        packet.extend_from_slice(b";COMMIT");
+        let seen = self.packet(conn, packet, &exact).await?;
+        Ok(stop.or(seen))
+    }
+
+    async fn packet(
+        &self,
+        conn: &mut Connection,
+        packet: Vec<u8>,
+        exact: &[Option<u32>],
+    ) -> Result<Option<String>, StreamError> {
+        let what = format!("applying changes to shard {}", self.shard);
+        let outcomes = conn.run(&what, packet).await?;
+        for (outcome, exact) in outcomes.iter().zip(exact) {
+            if let Some(table) = exact
+                && outcome.affected != 1
+            {
+                return Err(self.missing(*table, outcome.affected));
+            }
+        }
+        // Only a transaction's first packet has the row of the check.
+        let check = outcomes.get(1).filter(|o| !o.rows.is_empty());
+        Ok(check.and_then(|o| Claim::stop_of(&o.rows)))
+    }
+
+    fn table(&self, number: u32) -> &str {
+        self.tables.get(number as usize).map_or("", String::as_str)
+    }
+
+    fn name_duplicate(&self, transaction: &Transaction, error: StreamError) -> StreamError {
+        let mut tables: Vec<&str> = Vec::new();
+        for op in &transaction.ops.list {
+            let name = self.table(op.table);
+            if !tables.contains(&name) {
+                tables.push(name);
+            }
+        }
+        duplicate(&tables.join("` or `"), &self.shard, error)
+    }
+
+    fn missing(&self, table: u32, affected: u64) -> StreamError {
+        StreamError::Refused(format!(
+            "a row of table `{}` that the source changed was found {affected} times on target shard {}: its rows were changed by others than the stream; a comparison (`vtplan workflow vdiff`) shows which, cancel the workflow and start it again to copy anew",
+            self.table(table),
+            self.shard
+        ))
+    }
+}
+
+fn is_duplicate(error: &StreamError) -> bool {
+    error.code().is_some_and(|code| DUPLICATE.contains(&code))
+}
+
+/// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK: the transaction was rolled back, or is to be.
+fn is_passing(error: &StreamError) -> bool {
+    matches!(error.code(), Some(1205 | 1213))
+}

@@ -1,0 +1,419 @@
+//! Tables as they are on both sides, and what becomes of their rows: statements for each target.
+
+use std::hash::{DefaultHasher, Hash as _, Hasher as _};
+use std::ops::Range;
+use std::sync::Arc;
+
+use vtplan_state::model::{ShardName, VSchemaKeyspace};
+
+use crate::stream::error::StreamError;
+use crate::stream::row::{Cell, Change, Row, RowBatch, write_literal};
+use crate::stream::sharder::{Sharder, Shards};
+use crate::stream::table::{ColumnKind, ColumnShape, TableShape};
+
+/// A table that moves.
+#[derive(Debug)]
+pub struct MovedTable {
+    pub source: Arc<TableShape>,
+    target: Arc<TableShape>,
+    sharder: Sharder,
+    /// ``INSERT INTO `ks`.`t` (`a`, `b`) VALUES``.
+    insert: Vec<u8>,
+    /// Whether this stream carries the rows that belong on every shard; the others leave them to
+    /// it.
+    carries_reference: bool,
+}
+
+/// Statements that do to one target what a change does, all of them about one table.
+#[derive(Debug, Clone, Default)]
+pub struct Ops {
+    /// Separated by `;`.
+    pub text: Vec<u8>,
+    pub list: Vec<Op>,
+    /// What of unique keys the changes touch, hashed: two sets of changes without a common one
+    /// may be made in any order.
+    pub touched: Vec<u64>,
+}
+
+/// One statement.
+#[derive(Debug, Clone, Copy)]
+pub struct Op {
+    pub table: u32,
+    /// Where it ends in [`Ops::text`].
+    pub end: u32,
+    /// Whether it is about exactly one row. (While a table is copied, a row may not be there yet.)
+    pub exact: bool,
+}
+
+/// Rows of a table for one target.
+#[derive(Debug, Clone, Default)]
+pub struct Inserts {
+    /// An INSERT; empty for no row.
+    pub text: Vec<u8>,
+    pub rows: u64,
+    /// Of the values.
+    pub bytes: u64,
+}
+
+/// How much of a table a target has while its changes are applied.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Present {
+    /// No row.
+    Nothing,
+    /// The rows up to a key.
+    UpTo(Vec<Cell>),
+    Everything,
+}
+
+impl MovedTable {
+    /// # Errors
+    /// The table is not the same on both sides; the VSchema does not say where rows go.
+    pub fn new(
+        source: Arc<TableShape>,
+        target: Arc<TableShape>,
+        vschema: &VSchemaKeyspace,
+        shards: &[ShardName],
+        carries_reference: bool,
+    ) -> Result<Self, StreamError> {
+        compare(&source, &target)?;
+        let sharder = Sharder::new(&source, vschema, shards)?;
+        let columns: Vec<String> = source.columns.iter().map(ColumnShape::quoted).collect();
+        let insert = format!(
+            "INSERT INTO {} ({}) VALUES ",
+            target.quoted(),
+            columns.join(", ")
+        );
+        Ok(Self {
+            source,
+            target,
+            sharder,
+            insert: insert.into_bytes(),
+            carries_reference,
+        })
+    }
+
+    pub fn name(&self) -> &str {
+        self.source.name.as_str()
+    }
+
+    /// The targets that a row belongs to, of that many.
+    fn places<'a>(
+        &self,
+        row: impl Fn(usize) -> Option<&'a [u8]>,
+        targets: usize,
+    ) -> Result<Range<usize>, StreamError> {
+        match self.sharder.shards_of(&self.source, &row)? {
+            Shards::One(shard) => Ok(shard..shard + 1),
+            Shards::All if self.carries_reference => Ok(0..targets),
+            Shards::All => Ok(0..0),
+            Shards::None => {
+                let cells: Vec<Cell> = (0..self.source.columns.len())
+                    .map(|c| row(c).map(bytes::Bytes::copy_from_slice))
+                    .collect();
+                Err(StreamError::Refused(format!(
+                    "the row of table `{}` with {} belongs to none of the target's shards: it is on a shard that is not its own; correct or delete it, then resume the workflow",
+                    self.name(),
+                    self.source.key_text(&cells)
+                )))
+            }
+        }
+    }
+
+    /// The rows of a batch, by target.
+    pub fn inserts(&self, batch: &RowBatch, targets: usize) -> Result<Vec<Inserts>, StreamError> {
+        let mut inserts = vec![Inserts::default(); targets];
+        for row in batch.rows() {
+            let places = self.places(|c| row.get(c), targets)?;
+            for to in &mut inserts[places] {
+                if to.rows == 0 {
+                    to.text.reserve(batch.bytes() / targets * 5 / 4);
+                    to.text.extend_from_slice(&self.insert);
+                } else {
+                    to.text.push(b',');
+                }
+                to.rows += 1;
+                to.bytes += row.cells().flatten().map(<[u8]>::len).sum::<usize>() as u64;
+                self.write_row(row.cells(), &mut to.text);
+            }
+        }
+        Ok(inserts)
+    }
+
+    fn write_row<'a>(&self, cells: impl Iterator<Item = Option<&'a [u8]>>, text: &mut Vec<u8>) {
+        text.push(b'(');
+        for (i, (column, cell)) in self.source.columns.iter().zip(cells).enumerate() {
+            if i > 0 {
+                text.push(b',');
+            }
+            write_literal(column, cell, text);
+        }
+        text.push(b')');
+    }
+
+    /// Appends what a change does to each target. `table` is what the statements are marked with,
+    /// `present` what each target has of the table.
+    pub fn change<'a>(
+        &self,
+        table: u32,
+        change: &Change,
+        present: impl Fn(usize) -> &'a Present,
+        ops: &mut [Ops],
+    ) -> Result<(), StreamError> {
+        let targets = ops.len();
+        let places = |row: &Row| self.places(|c| row[c].as_deref(), targets);
+        let (before, after) = match change {
+            Change::Insert { row, .. } => (None, Some(row)),
+            Change::Delete { row, .. } => (Some(row), None),
+            Change::Update { before, after, .. } => (Some(before), Some(after)),
+        };
+        let was = before.map(places).transpose()?.unwrap_or(0..0);
+        let is = after.map(places).transpose()?.unwrap_or(0..0);
+        for (target, ops) in ops.iter_mut().enumerate() {
+            let before = before.filter(|_| was.contains(&target));
+            let after = after.filter(|_| is.contains(&target));
+            let present = present(target);
+            if *present != Present::Nothing && (before.is_some() || after.is_some()) {
+                self.change_one(table, before, after, present, ops);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a change does to one target: the row that was there, the row that is to be there.
+    fn change_one(
+        &self,
+        table: u32,
+        before: Option<&Row>,
+        after: Option<&Row>,
+        present: &Present,
+        ops: &mut Ops,
+    ) {
+        let mut op = |text: &mut Vec<u8>, exact: bool| {
+            text.push(b';');
+            ops.list.push(Op {
+                table,
+                end: u32::try_from(text.len()).unwrap_or(u32::MAX),
+                exact: exact && *present == Present::Everything,
+            });
+        };
+        match (before, after) {
+            (Some(before), Some(after)) if self.same_key(before, after) => {
+                if self.write_update(before, after, &mut ops.text) {
+                    op(&mut ops.text, true);
+                }
+            }
+            (before, after) => {
+                if let Some(row) = before {
+                    self.write_delete(row, &mut ops.text);
+                    op(&mut ops.text, true);
+                }
+                if let Some(row) = after {
+                    ops.text.extend_from_slice(&self.insert);
+                    let cells = row.iter().map(Option::as_deref);
+                    self.write_row(cells, &mut ops.text);
+                    op(&mut ops.text, true);
+                    if let Present::UpTo(key) = present {
+                        // The server compares keys, by the columns' own collations.
+                        self.write_delete_beyond(row, key, &mut ops.text);
+                        op(&mut ops.text, false);
+                    }
+                }
+            }
+        }
+        for row in before.into_iter().chain(after) {
+            self.touch(table, row, &mut ops.touched);
+        }
+    }
+
+    fn same_key(&self, before: &Row, after: &Row) -> bool {
+        self.source.key.iter().all(|&c| before[c] == after[c])
+    }
+
+    /// ` WHERE ` the row's key.
+    fn write_where(&self, row: &Row, text: &mut Vec<u8>) {
+        text.extend_from_slice(b" WHERE ");
+        for (i, &c) in self.source.key.iter().enumerate() {
+            if i > 0 {
+                text.extend_from_slice(b" AND ");
+            }
+            let column = &self.source.columns[c];
+            text.extend_from_slice(column.quoted().as_bytes());
+            text.push(b'=');
+            write_literal(column, row[c].as_deref(), text);
+        }
+    }
+
+    fn write_delete(&self, row: &Row, text: &mut Vec<u8>) {
+        text.extend_from_slice(b"DELETE FROM ");
+        text.extend_from_slice(self.target.quoted().as_bytes());
+        self.write_where(row, text);
+    }
+
+    fn write_delete_beyond(&self, row: &Row, key: &[Cell], text: &mut Vec<u8>) {
+        self.write_delete(row, text);
+        text.extend_from_slice(b" AND (");
+        // (a, b) > (x, y), spelled out: a > x OR (a = x AND b > y).
+        let columns: Vec<&ColumnShape> = (self.source.key.iter())
+            .map(|&c| &self.source.columns[c])
+            .collect();
+        for last in 0..columns.len() {
+            if last > 0 {
+                text.extend_from_slice(b" OR ");
+            }
+            text.push(b'(');
+            for (i, column) in columns[..=last].iter().enumerate() {
+                if i > 0 {
+                    text.extend_from_slice(b" AND ");
+                }
+                text.extend_from_slice(column.quoted().as_bytes());
+                text.push(if i == last { b'>' } else { b'=' });
+                write_literal(column, key[i].as_deref(), text);
+            }
+            text.push(b')');
+        }
+        text.push(b')');
+    }
+
+    /// Whether there is anything to update.
+    fn write_update(&self, before: &Row, after: &Row, text: &mut Vec<u8>) -> bool {
+        let start = text.len();
+        text.extend_from_slice(b"UPDATE ");
+        text.extend_from_slice(self.target.quoted().as_bytes());
+        text.extend_from_slice(b" SET ");
+        let mut any = false;
+        for (c, column) in self.source.columns.iter().enumerate() {
+            // A time that is not set might be set by the server (ON UPDATE CURRENT_TIMESTAMP).
+            let sets_itself = matches!(
+                column.kind,
+                ColumnKind::Timestamp { .. } | ColumnKind::DateTime { .. }
+            );
+            if before[c] == after[c] && !sets_itself {
+                continue;
+            }
+            if any {
+                text.push(b',');
+            }
+            any = true;
+            text.extend_from_slice(column.quoted().as_bytes());
+            text.push(b'=');
+            write_literal(column, after[c].as_deref(), text);
+        }
+        if any {
+            self.write_where(before, text);
+        } else {
+            text.truncate(start);
+        }
+        any
+    }
+
+    fn touch(&self, table: u32, row: &Row, touched: &mut Vec<u64>) {
+        for (k, key) in self.source.unique_keys.iter().enumerate() {
+            let mut hasher = DefaultHasher::new();
+            table.hash(&mut hasher);
+            match &key.columns {
+                // Which rows are in each other's way cannot be seen from here: all are.
+                None => u64::MAX.hash(&mut hasher),
+                // NULLs are never alike.
+                Some(columns) if columns.iter().any(|&c| row[c].is_none()) => continue,
+                Some(columns) => {
+                    k.hash(&mut hasher);
+                    for &c in columns {
+                        row[c].as_deref().hash(&mut hasher);
+                    }
+                }
+            }
+            touched.push(hasher.finish());
+        }
+    }
+}
+
+/// # Errors
+/// The first difference that rows would not survive.
+fn compare(source: &TableShape, target: &TableShape) -> Result<(), StreamError> {
+    let differs = |why: String| {
+        Err(StreamError::Refused(format!(
+            "table `{}` is not the same on both sides: {why}; change the schema of the target so that rows of the source fit, then resume the workflow",
+            source.name
+        )))
+    };
+    for column in &source.columns {
+        let name = &column.name;
+        let Some(place) = target.column(name) else {
+            return differs(format!("the target has no column `{name}`"));
+        };
+        let other = &target.columns[place];
+        if !fits(&column.kind, &other.kind) || column.unsigned != other.unsigned {
+            return differs(format!(
+                "column `{name}` is `{}` on the source and `{}` on the target",
+                column.column_type, other.column_type
+            ));
+        }
+        if column.nullable && !other.nullable {
+            return differs(format!(
+                "column `{name}` may be NULL on the source and not on the target"
+            ));
+        }
+        if column.charset != other.charset && !both_utf8(column, other) {
+            return differs(format!(
+                "column `{name}` is in character set {} on the source and {} on the target",
+                column.charset.as_deref().unwrap_or("none"),
+                other.charset.as_deref().unwrap_or("none")
+            ));
+        }
+    }
+    for column in &target.columns {
+        if source.column(&column.name).is_none() {
+            return differs(format!(
+                "column `{}` is only on the target, or generated on the source",
+                column.name
+            ));
+        }
+    }
+    let key_names = |shape: &TableShape| -> Vec<String> {
+        let columns = shape.key.iter().map(|&c| &shape.columns[c]);
+        columns.map(|c| c.name.to_lowercase()).collect()
+    };
+    if key_names(source) != key_names(target) {
+        return differs(format!(
+            "its key is ({}) on the source and ({}) on the target",
+            key_names(source).join(", "),
+            key_names(target).join(", ")
+        ));
+    }
+    for &c in &source.key {
+        let column = &source.columns[c];
+        let collation = (target.column(&column.name))
+            .and_then(|place| target.columns[place].collation.clone());
+        if column.collation != collation {
+            // Rows are copied in the order of the key: both sides must agree on it.
+            return differs(format!(
+                "its key column `{}` has collation {} on the source and {} on the target",
+                column.name,
+                column.collation.as_deref().unwrap_or("none"),
+                collation.as_deref().unwrap_or("none")
+            ));
+        }
+    }
+    Ok(())
+}
+
+/// Whether every value of the one kind is one of the other.
+fn fits(source: &ColumnKind, target: &ColumnKind) -> bool {
+    use ColumnKind as K;
+    match (source, target) {
+        (K::VarChar { length: a }, K::VarChar { length: b })
+        | (K::VarBinary { length: a }, K::VarBinary { length: b }) => a <= b,
+        // MariaDB's JSON is a text with a check.
+        (K::Text, K::Json) | (K::Json, K::Text) => true,
+        (source, target) => source == target,
+    }
+}
+
+fn both_utf8(a: &ColumnShape, b: &ColumnShape) -> bool {
+    let utf8 = |c: &ColumnShape| {
+        matches!(c.charset.as_deref(), Some("utf8mb4"))
+            || matches!(c.kind, ColumnKind::Json)
+    };
+    let utf8mb3 = |c: &ColumnShape| matches!(c.charset.as_deref(), Some("utf8mb3" | "utf8"));
+    (utf8(a) && utf8(b)) || (utf8mb3(a) && (utf8mb3(b) || utf8(b)))
+}
