@@ -4,5 +4,6 @@
 mod connections;
 mod equality;
 mod lab;
+mod moves;
 mod sharded;
 mod wire;
