@@ -6,6 +6,7 @@
 
 pub mod show;
 
+use std::future::Future;
 use std::time::Duration;
 
 use futures::StreamExt as _;
@@ -127,6 +128,28 @@ pub async fn interrupted() {
         result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending().await },
         () = terminated => {}
     }
+}
+
+/// Does something that Ctrl-C may end at any moment: nothing of it lasts.
+pub async fn or_interrupted<T>(
+    work: impl Future<Output = Result<T, CliError>>,
+) -> Result<T, CliError> {
+    tokio::select! {
+        result = work => result,
+        () = interrupted() => Err(left()),
+    }
+}
+
+/// Asks on the terminal; Ctrl-C is an answer, too. `None`: stdin has ended.
+pub async fn ask(question: &str) -> Result<Option<String>, CliError> {
+    let question = question.to_owned();
+    // Whoever leaves does not wait for the read.
+    let answer = tokio::task::spawn_blocking(move || output::ask(&question));
+    or_interrupted(async { Ok(answer.await.ok().flatten()) }).await
+}
+
+fn left() -> CliError {
+    CliError::new("interrupted", "interrupted: nothing more was begun").interrupted()
 }
 
 /// Asks what to do. Without a terminal, and for a second Ctrl-C: detach.

@@ -7,8 +7,8 @@ use vtplan_planner::plan::Plan;
 use vtplan_state::cluster::Cluster;
 
 use crate::error::CliError;
-use crate::output::{ask, can_ask, who};
-use crate::progress::submit_error;
+use crate::output::{can_ask, who};
+use crate::progress::{ask, submit_error};
 use crate::render::step::describe;
 use crate::render::table::count;
 use crate::waits::Wait;
@@ -24,7 +24,7 @@ pub struct Asking {
 
 /// Asks for the approval of a plan. `None`: it was not given. Else whether the destructive steps
 /// were approved too.
-pub fn approve(plan: &Plan, asking: &Asking) -> Result<Option<bool>, CliError> {
+pub async fn approve(plan: &Plan, asking: &Asking) -> Result<Option<bool>, CliError> {
     let destructive: Vec<String> = plan.destructive().map(describe).collect();
     let needs_terminal = !asking.auto_approve || !destructive.is_empty();
     if !asking.auto_approve && !can_ask() {
@@ -55,7 +55,7 @@ pub fn approve(plan: &Plan, asking: &Asking) -> Result<Option<bool>, CliError> {
             asking.question.bold(),
             asking.word
         );
-        if ask(&question).as_deref() != Some(asking.word) {
+        if ask(&question).await?.as_deref() != Some(asking.word) {
             return Ok(None);
         }
     }
@@ -66,7 +66,7 @@ pub fn approve(plan: &Plan, asking: &Asking) -> Result<Option<bool>, CliError> {
             list(&destructive),
             asking.word
         );
-        if ask(&question).as_deref() != Some(asking.word) {
+        if ask(&question).await?.as_deref() != Some(asking.word) {
             return Ok(None);
         }
     }
@@ -78,7 +78,7 @@ fn list(lines: &[String]) -> String {
 }
 
 /// Asks whether a workflow may go on from a point where the spec wants an approval.
-pub fn approve_point(wait: &Wait, point: ApprovePoint) -> bool {
+pub async fn approve_point(wait: &Wait, point: ApprovePoint) -> Result<bool, CliError> {
     let then = match point {
         ApprovePoint::SwitchReads => "Reads of replicas and rdonlys are switched then.",
         ApprovePoint::SwitchWrites => "Writes are switched then; they wait for a moment.",
@@ -90,7 +90,7 @@ pub fn approve_point(wait: &Wait, point: ApprovePoint) -> bool {
         point.as_str().bold(),
         "Approve it?".bold()
     );
-    ask(&question).as_deref() == Some("yes")
+    Ok(ask(&question).await?.as_deref() == Some("yes"))
 }
 
 /// Writes the approval of a point into the workflow's record. `false`: there is no such workflow

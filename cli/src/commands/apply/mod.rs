@@ -33,7 +33,7 @@ use crate::error::{CliError, Exit};
 use crate::output::{can_ask, err, out, who};
 use crate::plan_file::PlanFile;
 use crate::planning::{self, Planned};
-use crate::progress::{interrupted, submit_error};
+use crate::progress::{interrupted, or_interrupted, submit_error};
 use crate::render::{self, when};
 use crate::waits::{Wait, What};
 
@@ -166,7 +166,7 @@ impl Apply<'_> {
         {
             return self.see_through(&cluster, &active.id).await;
         }
-        let planned = self.plan().await?;
+        let planned = or_interrupted(self.plan()).await?;
         let plan = &planned.plan;
         let Some(cluster) = &planned.cluster.clone() else {
             if plan.is_empty() {
@@ -185,12 +185,12 @@ impl Apply<'_> {
         if planned.live.records.hosts.is_empty() {
             return Err(no_agent(cluster.name()));
         }
-        let Some(destructive) = self.approval(plan)? else {
+        let Some(destructive) = self.approval(plan).await? else {
             err("Nothing was changed.\n");
             return Ok(Ended::Over(Exit::Failed));
         };
         let planned = if self.approve_ahead(cluster, plan).await? {
-            self.plan_again().await?
+            or_interrupted(self.plan_again()).await?
         } else {
             planned
         };
@@ -267,7 +267,7 @@ impl Apply<'_> {
 
     /// Shows the plan and asks for its approval, unless what is left was approved in an earlier
     /// round. `None`: it was not given. Else whether that of destructive steps was given too.
-    fn approval(&mut self, plan: &Plan) -> Result<Option<bool>, CliError> {
+    async fn approval(&mut self, plan: &Plan) -> Result<Option<bool>, CliError> {
         if let Some(approved) = &self.approved {
             if approved.covers(plan) {
                 return Ok(Some(approved.destructive));
@@ -284,7 +284,7 @@ impl Apply<'_> {
             question: "Apply these changes?",
             word: "yes",
         };
-        let given = approve::approve(plan, &asking)?;
+        let given = approve::approve(plan, &asking).await?;
         self.approved = given.map(|destructive| Approved {
             steps: plan.steps.iter().map(|s| s.id.clone()).collect(),
             destructive,
@@ -351,7 +351,7 @@ impl Apply<'_> {
         if !given && can_ask() && !self.json && !self.args.auto_approve {
             for wait in &paused.waits {
                 if let Some(point) = wait.point()
-                    && approve::approve_point(wait, point)
+                    && approve::approve_point(wait, point).await?
                 {
                     given |= self.write(&cluster, wait, point).await?;
                 }

@@ -129,7 +129,7 @@ pub async fn run(
         question: question(operation),
         word: "yes",
     };
-    let Some(destructive) = approve(&planned.plan, &asking)? else {
+    let Some(destructive) = approve(&planned.plan, &asking).await? else {
         err("Nothing was changed.\n");
         return Ok(Exit::Failed);
     };
