@@ -6,7 +6,7 @@
 //! - [`mysqld`]: servers as processes.
 //! - [`tablets`], [`tablet`]: what the records say of this host's tablets, made so.
 //! - [`flavor`]: what differs between MariaDB and MySQL.
-//! - [`fence`]: who may write while data moves.
+//! - [`fence`]: who may write while data moves. [`vdiff`]: full comparisons of moved data.
 //! - [`service`]: the gRPC service; its messages are in [`proto`], [`client`] calls it.
 //! - [`stream`]: workflows' streams, which copy rows and follow their changes.
 //! - [`conductor`]: carries out approved plans, in one agent at a time.
@@ -33,6 +33,7 @@ pub mod stream;
 pub mod submit;
 pub mod tablet;
 pub mod tablets;
+pub mod vdiff;
 
 pub use config::{AgentConfig, ServerSettings};
 pub use error::AgentError;

@@ -33,6 +33,7 @@ use crate::service::{self, AgentService};
 use crate::stream::keeper;
 use crate::stream::progress::Streams;
 use crate::tablets::{self, Tablets};
+use crate::vdiff;
 
 /// How long the end of an agent waits for calls and the conductor.
 const STOP_PATIENCE: Duration = Duration::from_secs(5);
@@ -142,6 +143,10 @@ impl Agent {
         tasks.spawn(until(
             stopping.subscribe(),
             keeper::keep(host.clone(), streams, watch.receiver()),
+        ));
+        tasks.spawn(until(
+            stopping.subscribe(),
+            vdiff::keeper::run(host.clone()),
         ));
         tasks.spawn(conductor::run(
             host.cluster.clone(),

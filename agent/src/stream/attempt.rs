@@ -116,9 +116,10 @@ impl Attempt<'_> {
     async fn claim(&self) -> Result<Vec<Target>, StreamError> {
         let work = &self.plan.work;
         if work.id.epoch > 1 {
-            let primary = work.source_primary.as_ref().ok_or_else(|| {
-                no_primary(work.from_keyspace.as_str(), &work.id.source_shard)
-            })?;
+            let primary = work
+                .source_primary
+                .as_ref()
+                .ok_or_else(|| no_primary(work.from_keyspace.as_str(), &work.id.source_shard))?;
             let mut conn = Connection::open(primary).await?;
             vt_tables::seal(&mut conn, &work.id.workflow, work.id.epoch).await?;
         }
@@ -158,8 +159,13 @@ impl Attempt<'_> {
                 shown.alias.clone_from(&target.address.name);
                 shown.position.clone_from(&target.recorded.pos);
             }
-            let mut tables: Vec<String> =
-                self.plan.work.tables.iter().map(ToString::to_string).collect();
+            let mut tables: Vec<String> = self
+                .plan
+                .work
+                .tables
+                .iter()
+                .map(ToString::to_string)
+                .collect();
             tables.sort();
             let shown = tables.into_iter().map(|table| {
                 let states = || targets.iter().filter_map(|t| t.recorded.tables.get(&table));
@@ -195,10 +201,13 @@ impl Attempt<'_> {
         let hurry = self.hurry(&mut tasks);
         let all_copied = targets.iter().all(|t| t.recorded.copied);
         let (server, _) = self.choose().await?;
-        let tables = self.tables(&server, targets).await.map_err(|error| Failure {
-            error,
-            tablet: Some(server.address().to_string()),
-        })?;
+        let tables = self
+            .tables(&server, targets)
+            .await
+            .map_err(|error| Failure {
+                error,
+                tablet: Some(server.address().to_string()),
+            })?;
         if !all_copied {
             self.begin_copy(&server, targets).await?;
             while !self.copy_once(targets, &tables, &hurry).await? {}
@@ -271,7 +280,9 @@ impl Attempt<'_> {
         }
         let first = on_targets.first().map_or(&[][..], Vec::as_slice);
         let pairs = shapes.iter().zip(first);
-        pairs.map(|(shape, on_target)| moved(shape, on_target)).collect()
+        pairs
+            .map(|(shape, on_target)| moved(shape, on_target))
+            .collect()
     }
 
     /// Before anything is copied: the targets must be empty. Then the sizes of the tables are asked
@@ -286,7 +297,8 @@ impl Attempt<'_> {
         try_join_all(targets.iter().map(async |target| {
             let mut conn = Connection::open(&target.address).await?;
             let state = "state = 'copying', message = ''";
-            conn.run("beginning to copy", target.claim.set(state)).await?;
+            conn.run("beginning to copy", target.claim.set(state))
+                .await?;
             for table in &work.tables {
                 let state = target.recorded.tables.get(table.as_str());
                 if state.is_none_or(|state| *state == CopyState::default()) {
@@ -360,7 +372,9 @@ impl Attempt<'_> {
             literal(self.plan.work.from_keyspace.as_str())
         );
         let rows = conn.query("reading sizes of tables", &query).await?;
-        let sizes = rows.iter().map(|row| (text(row, 0), number(row, 1), number(row, 2)));
+        let sizes = rows
+            .iter()
+            .map(|row| (text(row, 0), number(row, 1), number(row, 2)));
         Ok(sizes.collect())
     }
 
@@ -396,7 +410,10 @@ impl Attempt<'_> {
         let whole = copying.run().await.map_err(by_server)?;
         for (target, copied) in targets.iter_mut().zip(copy_targets) {
             for (table, state) in tables.iter().zip(copied.states) {
-                target.recorded.tables.insert(table.name().to_owned(), state);
+                target
+                    .recorded
+                    .tables
+                    .insert(table.name().to_owned(), state);
             }
         }
         Ok(whole)
@@ -518,7 +535,12 @@ impl Attempt<'_> {
         targets: &[Target],
         tables: &Arc<[MovedTable]>,
     ) -> Result<Vec<Committer>, StreamError> {
-        try_join_all(targets.iter().map(|target| self.committer(server, target, tables))).await
+        try_join_all(
+            targets
+                .iter()
+                .map(|target| self.committer(server, target, tables)),
+        )
+        .await
     }
 
     async fn committer(

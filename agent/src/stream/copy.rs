@@ -81,7 +81,9 @@ impl Copying<'_> {
         let mut all = true;
         'tables: for table in 0..self.tables.len() {
             while let Some(segment) = next_segment(self.targets, table) {
-                all = self.copy_segment(table, segment, &mut writers, &memory).await?;
+                all = self
+                    .copy_segment(table, segment, &mut writers, &memory)
+                    .await?;
                 if !all {
                     break 'tables;
                 }

@@ -75,7 +75,10 @@ impl StreamError {
     /// stream stops until somebody acts.
     pub fn is_retriable(&self) -> bool {
         match self {
-            Self::Connect { .. } | Self::Broken { .. } | Self::Behind { .. } | Self::Superseded { .. } => true,
+            Self::Connect { .. }
+            | Self::Broken { .. }
+            | Self::Behind { .. }
+            | Self::Superseded { .. } => true,
             Self::Sql { code, .. } => PASSING.contains(code),
             Self::Purged { .. }
             | Self::DefinitionChanged { .. }

@@ -75,11 +75,12 @@ impl Following<'_> {
                 }
                 match reader.next().await? {
                     SourceEvent::Transaction(transaction) => {
-                        if (self.until).is_some_and(|until| !until.contains_gtid(&transaction.gtid)) {
+                        if (self.until).is_some_and(|until| !until.contains_gtid(&transaction.gtid))
+                        {
                             return Ok(());
                         }
-                        let reached = (self.until)
-                            .is_some_and(|until| transaction.position.contains(until));
+                        let reached =
+                            (self.until).is_some_and(|until| transaction.position.contains(until));
                         self.hand_out(transaction, &queues, &memory).await?;
                         if reached {
                             return Ok(());
@@ -166,12 +167,13 @@ impl Following<'_> {
 /// The position that all others contain.
 pub fn earliest<'a>(positions: impl Iterator<Item = &'a Position>) -> Option<Position> {
     positions
-        .fold(None, |earliest: Option<&Position>, position| {
-            match earliest {
+        .fold(
+            None,
+            |earliest: Option<&Position>, position| match earliest {
                 Some(earliest) if position.contains(earliest) => Some(earliest),
                 _ => Some(position),
-            }
-        })
+            },
+        )
         .cloned()
 }
 

@@ -120,7 +120,8 @@ async fn run(
     here: bool,
 ) {
     let store = host.cluster.store().clone();
-    let lock = (host.cluster.keys()).stream_lock(&key.keyspace, &key.workflow, key.from, &key.shard);
+    let lock =
+        (host.cluster.keys()).stream_lock(&key.keyspace, &key.workflow, key.from, &key.shard);
     loop {
         if !here {
             sleep(STEP_BACK).await;

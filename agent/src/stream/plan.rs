@@ -121,7 +121,13 @@ impl StreamPlan {
                     TabletType::Rdonly => 0,
                     _ => 1,
                 };
-                Some((rank, SourceTablet { address, is_primary }))
+                Some((
+                    rank,
+                    SourceTablet {
+                        address,
+                        is_primary,
+                    },
+                ))
             })
             .collect();
         sources.sort_by(|a, b| (a.0, &a.1.address.name).cmp(&(b.0, &b.1.address.name)));

@@ -109,9 +109,7 @@ impl Meter {
 
     /// Rows and bytes a second.
     fn rates(&self, now: Instant) -> (f64, f64) {
-        let recent = || {
-            (self.done.iter()).filter(|(at, ..)| now.duration_since(*at) <= WINDOW)
-        };
+        let recent = || (self.done.iter()).filter(|(at, ..)| now.duration_since(*at) <= WINDOW);
         let Some((first, ..)) = recent().next() else {
             return (0.0, 0.0);
         };

@@ -47,7 +47,9 @@ pub fn first_status(plan: &StreamPlan) -> StreamStatus {
         targets: (plan.work.targets.iter())
             .map(|target| StreamTarget {
                 shard: target.shard.to_string(),
-                alias: (target.primary.as_ref()).map(|p| p.name.clone()).unwrap_or_default(),
+                alias: (target.primary.as_ref())
+                    .map(|p| p.name.clone())
+                    .unwrap_or_default(),
                 lag_ms: -1,
                 ..StreamTarget::default()
             })

@@ -62,7 +62,9 @@ async fn look(plan: watch::Receiver<Arc<StreamPlan>>, tell: watch::Sender<Seen>)
     loop {
         let plan = plan.borrow().clone();
         let source_replicas = plan.sources.iter().filter(|s| !s.is_primary);
-        let replicas = source_replicas.map(|s| &s.address).chain(&plan.target_replicas);
+        let replicas = source_replicas
+            .map(|s| &s.address)
+            .chain(&plan.target_replicas);
         let primaries = (plan.work.targets.iter().filter_map(|t| t.primary.as_ref()))
             .chain(&plan.work.source_primary);
         let wanted: BTreeMap<String, (&ServerAddress, bool)> = replicas
@@ -155,10 +157,14 @@ impl Watched {
 
 async fn open(address: &ServerAddress) -> Result<(Connection, Box<dyn Flavor>), StreamError> {
     let mut conn = Connection::open(address).await?;
-    let rows = conn.query("reading the server's version", "SELECT VERSION()").await?;
+    let rows = conn
+        .query("reading the server's version", "SELECT VERSION()")
+        .await?;
     let version = rows.first().map(|row| text(row, 0)).unwrap_or_default();
     let version = ServerVersion::parse(&format!("Ver {version}")).ok_or_else(|| {
-        StreamError::Refused(format!("{address} has a version `{version}` that is not known"))
+        StreamError::Refused(format!(
+            "{address} has a version `{version}` that is not known"
+        ))
     })?;
     Ok((conn, flavor::of(version)))
 }

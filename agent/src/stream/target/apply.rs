@@ -120,10 +120,7 @@ impl Queue {
 impl Applier {
     /// Applies what comes, until there is nothing more to come; then the position is recorded.
     /// Gives itself back, to go on with something else.
-    pub async fn run(
-        mut self,
-        items: mpsc::UnboundedReceiver<Item>,
-    ) -> Result<Self, StreamError> {
+    pub async fn run(mut self, items: mpsc::UnboundedReceiver<Item>) -> Result<Self, StreamError> {
         let mut queue = Queue {
             items,
             pending: VecDeque::new(),
@@ -178,7 +175,10 @@ impl Applier {
             let due = unrecorded.is_some_and(|since| hurry || since.elapsed() >= IDLE_COMMIT);
             let has_ops = work.iter().any(|t| !t.ops.list.is_empty());
             let last = work.last().map(|t| t.timestamp);
-            if has_ops || (due && queue.pending.is_empty()) || (queue.closed && queue.pending.is_empty()) {
+            if has_ops
+                || (due && queue.pending.is_empty())
+                || (queue.closed && queue.pending.is_empty())
+            {
                 if unrecorded.is_some() {
                     let done = self.committer.commit(&work).await?;
                     stop = done.stop;

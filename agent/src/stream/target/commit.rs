@@ -92,7 +92,10 @@ impl Committer {
 
     /// `stop_at`, as it stands now.
     pub async fn look(&mut self) -> Result<Option<String>, StreamError> {
-        let rows = self.conn.query("reading _vt", &self.to.claim.look()).await?;
+        let rows = self
+            .conn
+            .query("reading _vt", &self.to.claim.look())
+            .await?;
         Ok(Claim::stop_of(&rows))
     }
 
@@ -117,12 +120,14 @@ impl Committer {
         let bytes: usize = group.iter().map(|t| t.ops.text.len()).sum();
         // What was applied by workers before a crash is only known from their rows, which stay as
         // they are until the position has passed them.
-        let stop = if ops >= PARALLEL_FROM && self.applied.is_empty() && self.apply_parallel(group).await? {
-            let pos = format!("pos = {}", literal(&end.to_string()));
-            self.set("recording the position", &pos).await?
-        } else {
-            self.apply_in_order(group, &end).await?
-        };
+        let stop =
+            if ops >= PARALLEL_FROM && self.applied.is_empty() && self.apply_parallel(group).await?
+            {
+                let pos = format!("pos = {}", literal(&end.to_string()));
+                self.set("recording the position", &pos).await?
+            } else {
+                self.apply_in_order(group, &end).await?
+            };
         for transaction in group {
             self.applied.remove(&transaction.gtid.to_string());
         }
@@ -283,7 +288,9 @@ impl Writing {
                 exact.push(op.exact.then_some(op.table));
                 start = end;
                 if packet.len() > PACKET {
-                    let seen = self.packet(conn, std::mem::take(&mut packet), &exact).await?;
+                    let seen = self
+                        .packet(conn, std::mem::take(&mut packet), &exact)
+                        .await?;
                     stop = stop.or(seen);
                     exact.clear();
                 }

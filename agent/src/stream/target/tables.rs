@@ -382,8 +382,8 @@ fn compare(source: &TableShape, target: &TableShape) -> Result<(), StreamError> 
     }
     for &c in &source.key {
         let column = &source.columns[c];
-        let collation = (target.column(&column.name))
-            .and_then(|place| target.columns[place].collation.clone());
+        let collation =
+            (target.column(&column.name)).and_then(|place| target.columns[place].collation.clone());
         if column.collation != collation {
             // Rows are copied in the order of the key: both sides must agree on it.
             return differs(format!(
@@ -411,8 +411,7 @@ fn fits(source: &ColumnKind, target: &ColumnKind) -> bool {
 
 fn both_utf8(a: &ColumnShape, b: &ColumnShape) -> bool {
     let utf8 = |c: &ColumnShape| {
-        matches!(c.charset.as_deref(), Some("utf8mb4"))
-            || matches!(c.kind, ColumnKind::Json)
+        matches!(c.charset.as_deref(), Some("utf8mb4")) || matches!(c.kind, ColumnKind::Json)
     };
     let utf8mb3 = |c: &ColumnShape| matches!(c.charset.as_deref(), Some("utf8mb3" | "utf8"));
     (utf8(a) && utf8(b)) || (utf8mb3(a) && (utf8mb3(b) || utf8(b)))

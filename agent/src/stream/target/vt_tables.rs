@@ -209,7 +209,11 @@ impl Claim {
 
     /// A transaction with nothing but changes of the stream's own row.
     pub fn set(&self, assignments: &str) -> String {
-        format!("BEGIN; {}; {}; COMMIT", self.check(), self.update(assignments))
+        format!(
+            "BEGIN; {}; {}; COMMIT",
+            self.check(),
+            self.update(assignments)
+        )
     }
 
     /// Changes the stream's own row.
@@ -496,7 +500,11 @@ mod tests {
 
     #[test]
     fn keys_are_read_back() {
-        let key = vec![Some(vec![0, 255, b'x'].into()), None, Some(Vec::new().into())];
+        let key = vec![
+            Some(vec![0, 255, b'x'].into()),
+            None,
+            Some(Vec::new().into()),
+        ];
         let text = encode_key(&key);
         assert_eq!(text, r#"["00ff78",null,""]"#);
         assert_eq!(decode_key(text.as_bytes()).unwrap(), key);
@@ -506,8 +514,16 @@ mod tests {
     #[test]
     fn names_of_transactions_are_read_back() {
         let uuid = "3e11fa47-71ca-11e1-9e33-c80aa9429562";
-        let mysql = [format!("{uuid}:5"), format!("{uuid}:7"), format!("{uuid}:blue:1")];
-        let mariadb = ["0-100-5".to_owned(), "0-100-7".to_owned(), "1-101-5".to_owned()];
+        let mysql = [
+            format!("{uuid}:5"),
+            format!("{uuid}:7"),
+            format!("{uuid}:blue:1"),
+        ];
+        let mariadb = [
+            "0-100-5".to_owned(),
+            "0-100-7".to_owned(),
+            "1-101-5".to_owned(),
+        ];
         for gtids in [mysql, mariadb] {
             let text = encode_applied(gtids.iter().map(String::as_str));
             let mut read = decode_applied(&text);

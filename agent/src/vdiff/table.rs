@@ -1,0 +1,271 @@
+//! Comparing one table from snapshots of both sides.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+use vtplan_state::model::{TableName, VDiffTable};
+
+use super::VDiffError;
+use super::merge::{Fed, Feed, Merge, Reached};
+use super::order::Order;
+use super::ticket::Ticket;
+use crate::stream::row::Row;
+use crate::stream::server::ServerAddress;
+use crate::stream::sharder::Sharder;
+use crate::stream::source::SourceSnapshot;
+use crate::stream::table::{ColumnKind, TableShape};
+
+/// Bytes of rows that are handed on together.
+const BATCH_BYTES: usize = 512 << 10;
+/// Batches that are read ahead from each server.
+const AHEAD: usize = 3;
+/// How often what was found goes into the record.
+const TOLD_EVERY: Duration = Duration::from_secs(1);
+
+/// A table of both sides.
+pub struct Table {
+    pub name: TableName,
+    /// As the side that is read has it.
+    pub shape: Arc<TableShape>,
+    /// As each source has it, and each target: with the columns of `shape`, in its order.
+    pub sources: Vec<Arc<TableShape>>,
+    pub targets: Vec<Arc<TableShape>>,
+    /// Where rows belong among the targets.
+    pub sharder: Sharder,
+    /// Every source has all of its rows: one is enough.
+    pub reference: bool,
+    /// Columns that are JSON on one side.
+    pub json: Vec<usize>,
+}
+
+/// The columns of `source` as `target` has them.
+///
+/// # Errors
+/// When it lacks one, or would put rows in another order.
+pub fn align(source: &TableShape, target: &TableShape) -> Result<TableShape, VDiffError> {
+    let failed = |why: String| {
+        VDiffError::Failed(format!(
+            "table `{}` cannot be compared: {why}; make both sides' definitions alike",
+            source.name
+        ))
+    };
+    let mut columns = Vec::with_capacity(source.columns.len());
+    for column in &source.columns {
+        let place = target.column(&column.name).ok_or_else(|| {
+            failed(format!(
+                "the side that is written has no column `{}`",
+                column.name
+            ))
+        })?;
+        columns.push(target.columns[place].clone());
+    }
+    if target.columns.len() != columns.len() {
+        let more = target
+            .columns
+            .iter()
+            .find(|c| source.column(&c.name).is_none());
+        return Err(failed(format!(
+            "only the side that is written has a column `{}`",
+            more.map_or("", |c| &c.name)
+        )));
+    }
+    for &key in &source.key {
+        let (here, there) = (&source.columns[key], &columns[key]);
+        if !here.equal_is_bytewise() && here.collation != there.collation {
+            return Err(failed(format!(
+                "its key column `{}` has collation {} on one side and {} on the other, which order \
+                 rows differently",
+                here.name,
+                here.collation.as_deref().unwrap_or("binary"),
+                there.collation.as_deref().unwrap_or("binary")
+            )));
+        }
+    }
+    Ok(TableShape {
+        columns,
+        key: source.key.clone(),
+        ..target.clone()
+    })
+}
+
+/// Columns that are JSON on one side and text on the other.
+pub fn json_columns(a: &TableShape, b: &TableShape) -> Vec<usize> {
+    let is_json = |shape: &TableShape, c: usize| shape.columns[c].kind == ColumnKind::Json;
+    (0..a.columns.len())
+        .filter(|&c| is_json(a, c) != is_json(b, c))
+        .collect()
+}
+
+/// A reader's task, which gives the snapshot back at the end of the table.
+struct Reader(JoinHandle<Option<SourceSnapshot>>);
+
+impl Drop for Reader {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// Reads a table from behind a key on.
+fn read(
+    mut snapshot: SourceSnapshot,
+    shape: Arc<TableShape>,
+    after: Option<Row>,
+) -> (Feed, Reader) {
+    let (send, receive) = mpsc::channel::<Fed>(AHEAD);
+    let task = tokio::spawn(async move {
+        let mut rows = match snapshot.read(&shape, after.as_deref(), None).await {
+            Ok(rows) => rows,
+            Err(error) => {
+                // Nobody listens any more: the comparison has ended.
+                let _ = send.send(Err(error)).await;
+                return None;
+            }
+        };
+        loop {
+            let batch = rows.next_batch(BATCH_BYTES).await;
+            let over = matches!(batch, Ok(None));
+            let broken = batch.is_err();
+            if send.send(batch).await.is_err() || broken {
+                return None;
+            }
+            if over {
+                drop(rows);
+                return Some(snapshot);
+            }
+        }
+    });
+    (Feed::new(receive), Reader(task))
+}
+
+/// Compares a table, from where the record says on, and keeps the record current. The snapshots
+/// are given back for the next table.
+pub async fn compare(
+    table: &Table,
+    sources: &mut [Option<SourceSnapshot>],
+    targets: &mut [Option<SourceSnapshot>],
+    target_names: &[String],
+    orderer: ServerAddress,
+    ticket: &mut Ticket,
+) -> Result<(), VDiffError> {
+    let mut found = ticket
+        .record
+        .tables
+        .get(&table.name)
+        .cloned()
+        .unwrap_or_default();
+    let after = match &found.compared_to {
+        Some(text) => Some(decode_key(text).ok_or_else(|| {
+            VDiffError::Failed(format!(
+                "the record's key for table `{}` cannot be read: ask for a new comparison",
+                table.name
+            ))
+        })?),
+        None => None,
+    };
+    let gone = || VDiffError::NotYet("a snapshot is gone".to_owned());
+    let mut readers = Vec::new();
+    let mut start = |snapshot: &mut Option<SourceSnapshot>, shape: &Arc<TableShape>| {
+        let snapshot = snapshot.take().ok_or_else(gone)?;
+        let (feed, reader) = read(snapshot, shape.clone(), after.clone());
+        readers.push(reader);
+        Ok::<_, VDiffError>(feed)
+    };
+    let read_from = if table.reference { 1 } else { sources.len() };
+    let mut merge = Merge {
+        shape: &table.shape,
+        sharder: &table.sharder,
+        json: &table.json,
+        sources: (sources.iter_mut().zip(&table.sources))
+            .take(read_from)
+            .map(|(snapshot, shape)| start(snapshot, shape))
+            .collect::<Result<_, _>>()?,
+        targets: (targets.iter_mut().zip(&table.targets))
+            .map(|(snapshot, shape)| start(snapshot, shape))
+            .collect::<Result<_, _>>()?,
+        target_names,
+        order: Order::new(&table.shape, Some(orderer)),
+    };
+    loop {
+        let reached = merge.run(&mut found, Instant::now() + TOLD_EVERY).await?;
+        let over = reached == Reached::End;
+        if let Reached::Key(key) = reached {
+            found.compared_to = Some(encode_key(&key));
+        } else {
+            found.done = true;
+        }
+        tell(ticket, &table.name, &found).await?;
+        if over {
+            break;
+        }
+    }
+    drop(merge);
+    let places = sources.iter_mut().take(read_from).chain(targets);
+    for (place, mut reader) in places.zip(readers) {
+        // It has sent its last, so it is about to end.
+        *place = (&mut reader.0).await.ok().flatten();
+    }
+    Ok(())
+}
+
+async fn tell(ticket: &mut Ticket, name: &TableName, found: &VDiffTable) -> Result<(), VDiffError> {
+    let tables = &mut ticket.record.tables;
+    tables.insert(name.clone(), found.clone());
+    ticket.save().await
+}
+
+/// A key as it stands in the record: a JSON array of values in hexadecimal, `null` for NULL.
+pub fn encode_key(key: &[crate::stream::Cell]) -> String {
+    let cells: Vec<String> = key
+        .iter()
+        .map(|cell| match cell {
+            None => "null".to_owned(),
+            Some(bytes) => {
+                let digits: String = bytes.iter().map(|b| format!("{b:02x}")).collect();
+                format!("\"{digits}\"")
+            }
+        })
+        .collect();
+    format!("[{}]", cells.join(","))
+}
+
+fn decode_key(text: &str) -> Option<Row> {
+    let cells: Vec<Option<String>> = serde_json::from_str(text).ok()?;
+    let bytes = |digits: String| {
+        if digits.len() % 2 != 0 || !digits.is_ascii() {
+            return None;
+        }
+        (0..digits.len() / 2)
+            .map(|i| u8::from_str_radix(&digits[2 * i..2 * i + 2], 16).ok())
+            .collect::<Option<Vec<u8>>>()
+    };
+    cells
+        .into_iter()
+        .map(|cell| match cell {
+            None => Some(None),
+            Some(digits) => bytes(digits).map(|b| Some(b.into())),
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_key_is_read_back_as_it_was_written() {
+        let key: Row = vec![
+            Some(b"5"[..].into()),
+            None,
+            Some(b""[..].into()),
+            Some(vec![0xff, 0].into()),
+        ];
+        let text = encode_key(&key);
+        assert_eq!(text, r#"["35",null,"","ff00"]"#);
+        assert_eq!(decode_key(&text), Some(key));
+        assert_eq!(decode_key("nonsense"), None);
+        assert_eq!(decode_key(r#"["0"]"#), None);
+    }
+}
