@@ -130,7 +130,7 @@ async fn tables(
     targets: &[SourceServer],
 ) -> Result<Vec<Table>, VDiffError> {
     let shapes = |servers: &[SourceServer]| {
-        let looks: Vec<_> = servers.iter().cloned().collect();
+        let looks: Vec<_> = servers.to_vec();
         let names = workflow.tables.clone();
         async move {
             let looks = looks.iter().map(|server| server.tables(&names));

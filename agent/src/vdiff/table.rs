@@ -234,7 +234,7 @@ pub fn encode_key(key: &[crate::stream::Cell]) -> String {
 fn decode_key(text: &str) -> Option<Row> {
     let cells: Vec<Option<String>> = serde_json::from_str(text).ok()?;
     let bytes = |digits: String| {
-        if digits.len() % 2 != 0 || !digits.is_ascii() {
+        if !digits.len().is_multiple_of(2) || !digits.is_ascii() {
             return None;
         }
         (0..digits.len() / 2)
