@@ -33,7 +33,8 @@ pub struct GateRecord {
     /// The newest revision of serving state (keyspaces, shards, vschemas, routing) it serves by.
     pub serving_revision: Revision,
     /// Ids of the holds ([`super::HoldRecord`]) that it keeps, and of whose objects it has no
-    /// statement and no transaction under way any more.
+    /// statement and no transaction under way any more. As of `serving_revision`: of a hold that
+    /// was written later, an id in here speaks of an earlier one.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub drained: BTreeSet<String>,
 }

@@ -14,7 +14,14 @@ use crate::store::StoreError;
 
 /// How often a store with watches looks for commits of other processes. Asking is one read of
 /// shared memory.
-const POLL: Duration = Duration::from_millis(20);
+const POLL: Duration = Duration::from_millis(10);
+
+/// The same for a while after something was committed, here or elsewhere. What follows is mostly an
+/// answer to it: a switch of traffic goes back and forth between processes, with writes waiting.
+const POLL_SOON: Duration = Duration::from_millis(1);
+
+/// How long after a commit the next is looked for so often.
+const SOON: Duration = Duration::from_secs(2);
 
 /// How often every open store looks for leases that have ended.
 const TICK: Duration = Duration::from_millis(500);
@@ -116,6 +123,7 @@ impl Reader {
             writer,
             url: url.clone(),
             data_version: None,
+            news: None,
         };
         spawn("vtplan-store-r", url, move || poller.run(&queue))?;
         Ok(Self {
@@ -155,6 +163,8 @@ struct Poller {
     /// SQLite's `data_version` when the revision was read last: it changes with every commit of
     /// another connection.
     data_version: Option<i64>,
+    /// The newest revision that was seen, and when it was seen first.
+    news: Option<(Revision, Instant)>,
 }
 
 impl Poller {
@@ -163,7 +173,7 @@ impl Poller {
         loop {
             // Without receivers nobody waits for other processes' commits.
             let watched = self.latest.receiver_count() > 0;
-            match queue.recv_timeout(if watched { POLL } else { TICK }) {
+            match queue.recv_timeout(if watched { self.pause() } else { TICK }) {
                 Ok(job) => job(&mut self.connection),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return,
@@ -176,6 +186,24 @@ impl Poller {
             if ticked.elapsed() >= TICK {
                 ticked = Instant::now();
                 self.tick();
+            }
+        }
+    }
+
+    /// How long to wait before looking again.
+    fn pause(&mut self) -> Duration {
+        let revision = self.latest.borrow().revision;
+        match self.news {
+            Some((seen, at)) if seen == revision => {
+                if at.elapsed() < SOON {
+                    POLL_SOON
+                } else {
+                    POLL
+                }
+            }
+            _ => {
+                self.news = Some((revision, Instant::now()));
+                POLL_SOON
             }
         }
     }
