@@ -22,6 +22,7 @@ pub mod choose;
 pub mod copy;
 pub mod error;
 pub mod follow;
+mod json_literal;
 pub mod keeper;
 pub mod plan;
 pub mod position;

@@ -228,13 +228,15 @@ pub fn write_literal(column: &ColumnShape, value: Option<&[u8]>, out: &mut Vec<u
         ColumnKind::Date
         | ColumnKind::Time { .. }
         | ColumnKind::DateTime { .. }
-        | ColumnKind::Timestamp { .. }
-        | ColumnKind::Uuid
-        | ColumnKind::Inet4
-        | ColumnKind::Inet6 => {
+        | ColumnKind::Timestamp { .. } => {
             out.push(b'\'');
             out.extend_from_slice(value);
             out.push(b'\'');
+        }
+        // Without a character set it would be the bytes themselves.
+        ColumnKind::Uuid | ColumnKind::Inet4 | ColumnKind::Inet6 => {
+            out.extend_from_slice(b"_latin1");
+            write_quoted(value, out);
         }
         // As a number: a comparison with bytes would be one of texts.
         ColumnKind::Bit { .. } => {
@@ -243,8 +245,11 @@ pub fn write_literal(column: &ColumnShape, value: Option<&[u8]>, out: &mut Vec<u
         }
         ColumnKind::Geometry | ColumnKind::Vector => write_hex(value, out),
         ColumnKind::Json => {
-            out.extend_from_slice(b"_utf8mb4");
-            write_quoted(value, out);
+            let quote = |text: &[u8], out: &mut Vec<u8>| {
+                out.extend_from_slice(b"_utf8mb4");
+                write_quoted(text, out);
+            };
+            super::json_literal::write(value, quote, out);
         }
         _ => match column.charset.as_deref() {
             Some(charset @ ("utf8mb4" | "utf8mb3" | "latin1" | "ascii")) => {

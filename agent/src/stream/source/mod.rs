@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use vtplan_state::model::{FlavorKind, KeyspaceName, TableName};
 
+pub(super) use binlog::write_double;
 pub use binlog::{BinlogReader, SourceEvent, Transaction};
 pub use snapshot::{RowStream, SourceSnapshot, write_bound};
 

@@ -29,6 +29,7 @@ use crate::stream::server::ServerAddress;
 use crate::stream::table::TableShape;
 use crate::stream::wire::{Connection, WireError, parse_error};
 use assemble::{Assembler, Trouble};
+pub(in crate::stream) use number::write_double;
 
 /// How often a server says that nothing happens.
 const HEARTBEAT: Duration = Duration::from_secs(2);

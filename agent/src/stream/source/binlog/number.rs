@@ -10,7 +10,7 @@ const PLAIN_DIGITS: i32 = 15;
 /// if it is very large or small.
 ///
 /// Source: `my_gcvt` in the servers' `dtoa.c`.
-pub(super) fn write_double(number: f64, out: &mut Vec<u8>) {
+pub(in crate::stream) fn write_double(number: f64, out: &mut Vec<u8>) {
     if number == 0.0 {
         out.extend_from_slice(if number.is_sign_negative() {
             b"-0"

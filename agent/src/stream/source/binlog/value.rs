@@ -187,23 +187,7 @@ fn write_bytes(column: &ColumnShape, bytes: &[u8], out: &mut Vec<u8>) {
     }
 }
 
-/// MariaDB keeps the parts of most UUIDs in the order that sorts by time, the last one first.
-/// Those of versions that sort by themselves (6 and 7) are kept as they are written.
-fn write_uuid(kept: [u8; 16], out: &mut Vec<u8>) {
-    // As the server's own test: the variant of one that is kept as it is written stands in byte 8,
-    // and its version in byte 6.
-    let as_written = kept[6] >> 4 >= 6 && kept[6] >> 4 <= 8 && kept[8] & 0xc0 == 0x80;
-    let uuid = if as_written {
-        kept
-    } else {
-        let mut uuid = [0; 16];
-        uuid[..4].copy_from_slice(&kept[12..]);
-        uuid[4..6].copy_from_slice(&kept[10..12]);
-        uuid[6..8].copy_from_slice(&kept[8..10]);
-        uuid[8..10].copy_from_slice(&kept[6..8]);
-        uuid[10..].copy_from_slice(&kept[..6]);
-        uuid
-    };
+fn write_uuid(uuid: [u8; 16], out: &mut Vec<u8>) {
     for (i, byte) in uuid.iter().enumerate() {
         if matches!(i, 4 | 6 | 8 | 10) {
             out.push(b'-');
