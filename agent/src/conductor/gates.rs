@@ -24,7 +24,14 @@ pub async fn serve_by(to: Fenced<'_>, revision: Revision) -> Result<(), StoreErr
 
 /// Waits until every live gate keeps a hold and has nothing under way of what it is about.
 pub async fn drained(to: Fenced<'_>, hold: &str) -> Result<(), StoreError> {
-    wait(to, |gate| gate.drained.contains(hold)).await
+    let cluster = to.world.cluster();
+    let entry = cluster.store().get(&cluster.keys().hold(hold)).await?;
+    // A gate that has not seen this hold may still speak of an earlier one with its id.
+    let written = entry.map_or(0, |entry| entry.mod_revision);
+    wait(to, |gate| {
+        gate.serving_revision >= written && gate.drained.contains(hold)
+    })
+    .await
 }
 
 /// As [`serve_by`], for a step: one that is not done in time is tried again.
