@@ -183,7 +183,7 @@ impl Claim {
     pub fn check(&self) -> String {
         format!(
             "SELECT IF(COALESCE(SUM(IF(sealed = 0 AND fence = {} AND claim = {}, 1, 0)), 0) = 1, 0, \
-             ~0 + COALESCE(MAX(fence), 0) + 1), \
+             EXP(1000 + COALESCE(MAX(fence), 0))), \
              MAX(IF(stop_until > UNIX_TIMESTAMP(NOW(3)) * 1000, stop_at, NULL)) \
              FROM _vt.vreplication WHERE {} LOCK IN SHARE MODE",
             self.fence,
