@@ -9,10 +9,12 @@ use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestCaseError, TestRng, TestRunner};
 use vtplan_planner::desired::{Desired, OnRemove};
-use vtplan_planner::live::Live;
+use vtplan_planner::live::{Live, ObservedTable};
 use vtplan_planner::plan::{Action, Risk, Step};
 use vtplan_planner::{make_destroy_plan, make_plan, make_steps, simulate};
-use vtplan_state::model::{HostName, KeyspaceName, ShardName, TabletAlias};
+use vtplan_state::model::{
+    HostName, KeyspaceName, ShardName, TableName, TabletAlias, WorkflowKind,
+};
 
 use common::{Case, Numbers, case, desired, live, some_in_any_order};
 
@@ -206,25 +208,121 @@ fn data_goes_only_where_the_spec_said_so() {
                     .get(alias)
                     .and_then(|o| o.tables.as_ref());
                 let holds = tables.is_some_and(|t| !t.is_empty());
-                let moved = steps
-                    .iter()
-                    .any(|s| matches!(&s.action, Action::Reparent { from, .. } if from == alias));
+                let moved = steps.iter().any(|s| match &s.action {
+                    Action::Reparent { from, .. } => from == alias,
+                    // Dropping them is destructive itself.
+                    Action::CompleteWorkflow {
+                        source,
+                        tables: moved,
+                        ..
+                    } => source.keyspace == *keyspace && all_of(tables, moved),
+                    Action::CancelWorkflow {
+                        target,
+                        tables: moved,
+                        ..
+                    } => target.keyspace == *keyspace && all_of(tables, moved),
+                    _ => false,
+                });
                 prop_assert!(
                     !holds || moved || step.risk == Risk::Destructive,
                     "{alias} is the primary of a shard with tables"
                 );
             }
             if step.risk == Risk::Destructive {
-                let (Action::DeleteTablet { keyspace, .. } | Action::DropTable { keyspace, .. }) =
-                    &step.action
-                else {
-                    return Err(TestCaseError::fail(format!("{} is destructive", step.id)));
-                };
-                prop_assert!(consent(keyspace), "{} without consent", &step.id);
+                match &step.action {
+                    Action::DeleteTablet {
+                        keyspace, shard, ..
+                    } => prop_assert!(
+                        consent(keyspace)
+                            || is_elsewhere(desired, live, steps, keyspace, shard)
+                            || is_empty(live, keyspace, shard),
+                        "{} without consent",
+                        &step.id
+                    ),
+                    Action::DropTable {
+                        keyspace,
+                        shard,
+                        table,
+                    } => {
+                        let rows = table_of(live, keyspace, shard, table).map(|t| t.rows);
+                        prop_assert!(
+                            consent(keyspace) || rows == Some(0),
+                            "{} without consent",
+                            &step.id
+                        );
+                    }
+                    // The tables are at the target by then.
+                    Action::CompleteWorkflow { workflow_kind, .. } => {
+                        prop_assert_eq!(*workflow_kind, WorkflowKind::MoveTables);
+                    }
+                    _ => return Err(TestCaseError::fail(format!("{} is destructive", step.id))),
+                }
             }
         }
         Ok(())
     });
+}
+
+fn all_of(tables: Option<&BTreeMap<TableName, ObservedTable>>, moved: &[TableName]) -> bool {
+    tables.is_none_or(|tables| tables.keys().all(|table| moved.contains(table)))
+}
+
+fn table_of<'a>(
+    live: &'a Live,
+    keyspace: &KeyspaceName,
+    shard: &ShardName,
+    table: &TableName,
+) -> Option<&'a ObservedTable> {
+    let primary = live.records.shard(keyspace, shard)?.primary.as_ref()?;
+    live.observed
+        .tablets
+        .get(primary)?
+        .tables
+        .as_ref()?
+        .get(table)
+}
+
+/// Whether a shard's range is served by others by the time that it goes.
+fn is_elsewhere(
+    desired: &Desired,
+    live: &Live,
+    steps: &[Step],
+    keyspace: &KeyspaceName,
+    shard: &ShardName,
+) -> bool {
+    let kept = desired.keyspaces.get(keyspace);
+    if kept.is_none_or(|kept| kept.shards.contains(shard)) {
+        return false;
+    }
+    let mut at_end = live.clone();
+    simulate::apply_all(
+        &mut at_end,
+        steps.iter().filter(|s| {
+            !matches!(
+                s.action,
+                Action::DeleteTablet { .. } | Action::DeleteShard { .. }
+            )
+        }),
+    );
+    let gone = at_end.records.shard(keyspace, shard);
+    let serving: Vec<ShardName> = at_end
+        .records
+        .shards_of(keyspace)
+        .filter(|record| record.serving)
+        .map(|record| record.shard.clone())
+        .collect();
+    gone.is_some_and(|gone| !gone.serving) && serving == kept.unwrap().shards
+}
+
+/// Whether a shard's tables are seen to have no row.
+fn is_empty(live: &Live, keyspace: &KeyspaceName, shard: &ShardName) -> bool {
+    let primary = live
+        .records
+        .shard(keyspace, shard)
+        .and_then(|s| s.primary.as_ref());
+    let observed = primary.and_then(|primary| live.observed.tablets.get(primary));
+    let tables = observed.and_then(|observed| observed.tables.as_ref());
+    tables.is_some_and(|tables| tables.values().all(|table| table.rows == 0))
 }
 
 #[test]

@@ -13,6 +13,11 @@
 //! - `rows KS/SHARD TABLE ROWS BYTES`. `down ALIAS MESSAGE`: its server is down.
 //! - `creating ALIAS`: its server was not made yet. `lose ALIAS`: its record is gone.
 //! - `gate CELL NAME`: a gate that lives. `destroy`: prints the plan that deletes everything.
+//! - `apply-until ID`: plans and does the steps before this one. `traffic`: prints workflows, serving
+//!   shards and routing rules. `tables KS/SHARD`: prints the tables that are there, with their rows.
+//! - `workflow KS.NAME SETTING...`: its record says so: `ending=completing`, `flipped=target`, `paused`.
+//! - `operation KS.NAME switch|switch-reads|reverse|complete|cancel`: prints that plan; with `do` before
+//!   it, does it.
 
 use std::collections::{BTreeMap, HashMap};
 use std::fmt::Write as _;
@@ -21,12 +26,15 @@ use std::path::{Path, PathBuf};
 
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{Canonical, Live, ServerState};
-use vtplan_planner::plan::{Action, Plan, PlanError, Risk};
+use vtplan_planner::plan::{
+    Action, NumberedColumn, Plan, PlanError, Risk, SequenceRaise, Step, WorkflowOperation,
+};
 use vtplan_planner::spec::{self, Secrets};
-use vtplan_planner::{make_destroy_plan, make_plan, simulate};
+use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan, simulate};
 use vtplan_state::model::{
-    CellName, FlavorKind, GateName, GateRecord, HostName, HostRecord, KeyspaceName, ShardName,
-    SpecRecord, TableName, TabletAlias,
+    CellName, Ending, FlavorKind, GateName, GateRecord, HostName, HostRecord, KeyspaceName,
+    ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias, TabletType, WorkflowSide,
+    WriteSwitch,
 };
 
 #[test]
@@ -162,6 +170,18 @@ impl World {
                 let message = String::new();
                 self.server(alias, ServerState::Creating { message })
             }
+            ["apply-until", id] => self.apply_until(id),
+            ["traffic"] => self.traffic(),
+            ["tables", shard] => self.tables(shard),
+            ["workflow", name, settings @ ..] => self.workflow(name, settings),
+            ["operation", name, operation] => show(self.operation(name, operation)),
+            ["do", "operation", name, operation] => match self.operation(name, operation) {
+                Ok(plan) => {
+                    simulate::apply_all(&mut self.live, &plan.steps);
+                    format!("did {} steps\n", plan.steps.len())
+                }
+                Err(errors) => show(Err(errors)),
+            },
             ["lose", alias] => {
                 let alias: TabletAlias = alias.parse().unwrap();
                 self.live.records.tablets.remove(&alias);
@@ -248,6 +268,95 @@ impl World {
             });
         }
         format!("did {count} of {} steps\n", plan.steps.len())
+    }
+
+    fn apply_until(&mut self, id: &str) -> String {
+        let plan = match make_plan(self.desired(), &self.live) {
+            Ok(plan) => plan,
+            Err(errors) => return show(Err(errors)),
+        };
+        let step = plan.steps.iter().position(|step| step.id == id);
+        self.apply(step.unwrap_or_else(|| panic!("the step {id} is not in the plan")))
+    }
+
+    fn traffic(&self) -> String {
+        let mut out = String::new();
+        let records = &self.live.records;
+        for workflow in records.all_workflows() {
+            let (name, state) = (workflow.full_name(), workflow.traffic_state());
+            writeln!(out, "{name}: {state}").unwrap();
+        }
+        for shard in records.shards.values() {
+            let reads = TabletType::Replica;
+            let serves = match (shard.serving, shard.serves(reads)) {
+                (true, true) => "serves",
+                (true, false) => "serves writes",
+                (false, true) => "serves reads",
+                (false, false) => "does not serve",
+            };
+            writeln!(out, "{}/{}: {serves}", shard.keyspace, shard.shard).unwrap();
+        }
+        for rule in &records.routing.rules {
+            let to = rule.to_tables.join(", ");
+            writeln!(out, "rule: {} -> {to}", rule.from_table).unwrap();
+        }
+        for (keyspace, vschema) in &records.vschemas {
+            let tables: Vec<&str> = vschema.tables.keys().map(String::as_str).collect();
+            let sharded = if vschema.sharded { "sharded, " } else { "" };
+            writeln!(out, "vschema of {keyspace}: {sharded}{}", tables.join(", ")).unwrap();
+        }
+        out
+    }
+
+    fn tables(&self, shard: &str) -> String {
+        let (keyspace, shard) = shard.split_once('/').unwrap();
+        let keyspace = KeyspaceName::new(keyspace).unwrap();
+        let record = self.live.records.shard(&keyspace, &shard.parse().unwrap());
+        let Some(record) = record else {
+            return "no such shard\n".to_owned();
+        };
+        let observed = &self.live.observed.tablets[record.primary.as_ref().unwrap()];
+        let tables = observed.tables.iter().flatten();
+        let lines = tables.map(|(name, t)| format!("{name}: {} rows\n", t.rows));
+        lines.collect()
+    }
+
+    fn workflow(&mut self, name: &str, settings: &[&str]) -> String {
+        let (keyspace, name) = name.split_once('.').unwrap();
+        let workflows = self.live.records.workflows.get_mut(keyspace).unwrap();
+        let record = workflows.get_mut(name).unwrap();
+        for setting in settings {
+            let to = |side: &str| match side {
+                "source" => Side::Source,
+                _ => Side::Target,
+            };
+            match setting.split_once('=').unwrap_or((setting, "")) {
+                ("paused", _) => record.paused = true,
+                ("ending", "completing") => record.ending = Some(Ending::Completing),
+                ("ending", _) => record.ending = Some(Ending::Cancelling),
+                ("flipped", side) => {
+                    record.writes = to(side);
+                    record.switch = Some(WriteSwitch {
+                        to: to(side),
+                        phase: SwitchPhase::Flipped,
+                        started_at: 0,
+                        fenced_at: BTreeMap::new(),
+                    });
+                }
+                other => panic!("no such setting: {other:?}"),
+            }
+        }
+        String::new()
+    }
+
+    fn operation(&self, name: &str, operation: &str) -> Result<Plan, Vec<PlanError>> {
+        let (keyspace, workflow) = name.split_once('.').unwrap();
+        let operation = WorkflowOperation {
+            keyspace: keyspace.parse().unwrap(),
+            workflow: workflow.parse().unwrap(),
+            operation: serde_json::from_value(operation.into()).unwrap(),
+        };
+        make_operation_plan(&self.live, &operation)
     }
 
     fn one(&mut self, id: &str) -> String {
@@ -339,7 +448,8 @@ fn show_plan(plan: &Plan, out: &mut String) {
             Risk::Disruptive => " [disruptive]",
             Risk::Destructive => " [destructive]",
         };
-        writeln!(out, "{}{}{risk}", step.id, detail(&step.action)).unwrap();
+        let detail = detail(&step.action);
+        writeln!(out, "{}{detail}{risk}{}", step.id, estimate(step)).unwrap();
         writeln!(out, "    {}", step.reason).unwrap();
         if !step.after.is_empty() {
             writeln!(out, "    after {}", step.after.join(", ")).unwrap();
@@ -376,6 +486,83 @@ fn detail(action: &Action) -> String {
             count, mysql_port, ..
         } => format!(" ({count} on port {mysql_port})"),
         Action::CreateUser { verifier: None, .. } => " (password unknown)".to_owned(),
+        Action::CreateShard { serving: false, .. } => " (does not serve)".to_owned(),
+        Action::InitSequence { above, .. } if !above.is_empty() => {
+            format!(" (above {})", columns(above))
+        }
+        Action::ApplyVschema { after, raise, .. } => {
+            let tables: Vec<&str> = after.tables.keys().map(String::as_str).collect();
+            let sharded = if after.sharded { "sharded: " } else { "" };
+            format!(" ({sharded}{}{})", tables.join(", "), raised(raise))
+        }
+        Action::StartWorkflow {
+            source,
+            target,
+            tables,
+            vschema,
+            ..
+        } => {
+            let side = |side: &WorkflowSide| {
+                let shards = side.shards.iter().map(ToString::to_string);
+                format!("{}/{}", side.keyspace, shards.collect::<Vec<_>>().join(","))
+            };
+            let tables: Vec<&str> = tables.iter().map(|t| t.as_str()).collect();
+            let vschema: Vec<&str> = vschema.keys().map(String::as_str).collect();
+            let vschema = match vschema.is_empty() {
+                true => String::new(),
+                false => format!(", VSchema of {}", vschema.join(", ")),
+            };
+            format!(
+                " ({} from {} to {}{vschema})",
+                tables.join(", "),
+                side(source),
+                side(target)
+            )
+        }
+        Action::SwitchTraffic { window, raise, .. } => {
+            let window = window.as_ref().map(|w| format!(" (in {w})"));
+            format!("{}{}", window.unwrap_or_default(), raised(raise))
+        }
         _ => String::new(),
     }
+}
+
+fn columns(above: &[NumberedColumn]) -> String {
+    let columns = above
+        .iter()
+        .map(|c| format!("{}.{}.{}", c.keyspace, c.table, c.column));
+    columns.collect::<Vec<_>>().join(", ")
+}
+
+fn raised(raise: &[SequenceRaise]) -> String {
+    let each = raise
+        .iter()
+        .map(|r| format!("; {}.{} above {}", r.keyspace, r.table, columns(&r.above)));
+    each.collect()
+}
+
+/// What is expected of a step that moves data.
+fn estimate(step: &Step) -> String {
+    let moves = matches!(
+        step.action,
+        Action::WaitForCopy { .. }
+            | Action::Vdiff { .. }
+            | Action::Soak { .. }
+            | Action::SwitchTraffic { .. }
+            | Action::CompleteWorkflow { .. }
+            | Action::CancelWorkflow { .. }
+    );
+    if !moves {
+        return String::new();
+    }
+    let estimate = &step.estimate;
+    let mut parts = Vec::new();
+    if let (Some(rows), Some(bytes)) = (estimate.rows, estimate.bytes) {
+        parts.push(format!("{rows} rows, {bytes} bytes"));
+    }
+    parts.push(format!("{} s", estimate.seconds));
+    if let Some(pause) = estimate.write_pause_ms {
+        parts.push(format!("writes wait {pause} ms"));
+    }
+    format!(" [{}]", parts.join(", "))
 }

@@ -35,7 +35,7 @@ pub(crate) fn compare(live: &str, wanted: &str) -> Difference {
 }
 
 /// A column's line without its `AUTO_INCREMENT`; `None` when it has none, or is no column.
-fn without_auto_increment(line: &str) -> Option<String> {
+pub(crate) fn without_auto_increment(line: &str) -> Option<String> {
     const ATTRIBUTE: &str = " AUTO_INCREMENT";
     if !line.trim_start().starts_with('`') {
         return None;

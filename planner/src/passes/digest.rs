@@ -1,10 +1,14 @@
 //! The digest by which a plan names the live state it was made from.
 
+use std::collections::BTreeSet;
 use std::io::{self, BufWriter, Write};
 
 use serde::Serialize;
 use sha2::{Digest as _, Sha256};
-use vtplan_state::model::{FlavorKind, HostRecord, ShardRecord, TableName, TabletAlias};
+use vtplan_state::model::{
+    Ending, FlavorKind, HostRecord, ShardRecord, Side, SwitchPhase, TableName, TabletAlias,
+    TabletType, WorkflowKind, WorkflowRecord, WorkflowSide,
+};
 
 use crate::live::{Live, ObservedRole, ServerState};
 
@@ -38,6 +42,10 @@ pub fn live_digest(live: &Live) -> String {
         (&records.keyspaces, &records.vschemas, shards),
         (&records.tablets, &records.users, &records.routing),
         (observed, &live.observed.canonical),
+        records
+            .all_workflows()
+            .map(WorkflowPart::from)
+            .collect::<Vec<_>>(),
     ))
 }
 
@@ -60,6 +68,47 @@ impl<'a> From<&'a HostRecord> for HostPart<'a> {
             capacity: host.capacity,
             first_mysql_port: host.first_mysql_port,
             flavor: host.flavor,
+        }
+    }
+}
+
+/// Of a workflow: how far it is, but for positions, times, and streams that are paused or stand.
+#[derive(Serialize)]
+struct WorkflowPart<'a> {
+    name: (&'a str, &'a str, WorkflowKind),
+    sides: [&'a WorkflowSide; 2],
+    tables: &'a [TableName],
+    copied: bool,
+    compared: bool,
+    reads_switched: &'a BTreeSet<TabletType>,
+    writes: Side,
+    flipped_to: Option<Side>,
+    approved: &'a BTreeSet<String>,
+    soaked: bool,
+    ending: Option<Ending>,
+}
+
+impl<'a> From<&'a WorkflowRecord> for WorkflowPart<'a> {
+    fn from(record: &'a WorkflowRecord) -> Self {
+        let flipped = record.switch.as_ref();
+        Self {
+            name: (
+                record.target.keyspace.as_str(),
+                record.name.as_str(),
+                record.kind,
+            ),
+            sides: [&record.source, &record.target],
+            tables: &record.tables,
+            copied: record.copied,
+            compared: record.vdiff_passed,
+            reads_switched: &record.reads_switched,
+            writes: record.writes,
+            flipped_to: flipped
+                .filter(|switch| switch.phase == SwitchPhase::Flipped)
+                .map(|switch| switch.to),
+            approved: &record.approved,
+            soaked: record.soaked,
+            ending: record.ending,
         }
     }
 }

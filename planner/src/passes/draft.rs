@@ -17,9 +17,15 @@ pub(crate) enum Phase {
     /// Keyspaces, shards, tablets, primaries, tables: one keyspace after the other.
     Build,
     VSchemas,
+    /// Those of sharded keyspaces, whose tables take numbers from sequences in unsharded ones.
+    ShardedVSchemas,
     /// Changes of tables that need the gates to know the new VSchema first.
     Alter,
     Access,
+    /// MoveTables and Reshards, one workflow after the other.
+    Moves,
+    /// VSchemas that have to wait for moves.
+    LateVSchemas,
     /// What goes, after everything that comes.
     Remove,
     RemoveCells,
@@ -137,6 +143,11 @@ impl Draft {
             object: object.into(),
             text: text.into(),
         });
+    }
+
+    /// How many steps there are so far.
+    pub(crate) fn len(&self) -> usize {
+        self.steps.len()
     }
 
     /// The ids of the steps so far that create a tablet.

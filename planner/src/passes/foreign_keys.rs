@@ -58,7 +58,7 @@ pub(crate) fn in_order<'a>(
 }
 
 /// The tables that `REFERENCES` clauses of a statement name, with the database where it is given.
-fn references(statement: &str) -> Vec<(Option<String>, String)> {
+pub(crate) fn references(statement: &str) -> Vec<(Option<String>, String)> {
     let tokens = tokens(statement);
     let mut found = Vec::new();
     for (at, token) in tokens.iter().enumerate() {

@@ -1,6 +1,6 @@
 //! One pass for each concern; together they make a plan.
 //!
-//! They run in a fixed order: which shards there are, which tablets each keeps, gets and loses, which
+//! They run in a fixed order: what moves, which shards there are, which tablets each keeps, gets and loses, which
 //! uid, host and port the new ones have; then the steps. What a pass decides follows from what the
 //! spec says and what is there, and comes out the same when part of the plan is done already: each
 //! pass says how.
@@ -13,6 +13,7 @@ mod estimates;
 mod foreign_keys;
 mod gates;
 mod keyspaces;
+mod moves;
 mod operation;
 mod placement;
 mod previous;
@@ -93,18 +94,25 @@ fn steps(
 
     cells::create(&view, &mut draft);
     keyspaces::create(&view, &mut draft);
-    let mut shards = shards::create(&view, &mut draft);
+    let moves = moves::inference::infer(&view, &mut draft, &previous, destroy);
+    let mut shards = shards::create(&view, &mut draft, &moves);
     tablets::match_places(&view, &mut draft, &mut shards);
     uids::choose(&view, &mut draft, &mut shards);
     placement::choose(&view, &mut draft, &mut shards);
     tablets::steps(&view, &mut draft, &shards);
     keyspaces::set_durability(&view, &mut draft, &shards);
     let has_primary = primaries::steps(&view, &mut draft, &shards);
-    tables::steps(&view, &mut draft, &previous, &shards, &has_primary);
-    sequences::steps(&view, &mut draft, &shards, &has_primary);
-    vschema::steps(&view, &mut draft, &shards);
+    tables::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
+    moves::reshard::steps(&view, &mut draft, &moves);
+    sequences::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
+    vschema::steps(&view, &mut draft, &moves, &previous, &shards);
+    if destroy {
+        moves::workflow_steps::end_all(&view, &mut draft, &moves);
+    } else {
+        moves::workflow_steps::steps(&view, &mut draft, &moves, &shards);
+    }
     gates::steps(&view, &mut draft);
     users::steps(&view, &mut draft);
-    removal::steps(&view, &mut draft, &previous, &shards, destroy);
+    removal::steps(&view, &mut draft, &moves, &previous, &shards, destroy);
     draft.finish()
 }

@@ -29,14 +29,37 @@ impl<'a> Previous<'a> {
         self.of(&[keyspace.as_str(), "tables", table.as_str()])
     }
 
+    /// Whether a spec was applied before at all.
+    pub(crate) fn is_known(&self) -> bool {
+        self.keyspaces.is_some()
+    }
+
+    pub(crate) fn has_keyspace(&self, keyspace: &KeyspaceName) -> bool {
+        self.value(&[keyspace.as_str()]).is_some()
+    }
+
+    pub(crate) fn has_table(&self, keyspace: &KeyspaceName, table: &TableName) -> bool {
+        self.value(&[keyspace.as_str(), "tables", table.as_str()])
+            .is_some()
+    }
+
+    /// The tables that a keyspace had.
+    pub(crate) fn tables(&self, keyspace: &KeyspaceName) -> Vec<TableName> {
+        let tables = self.value(&[keyspace.as_str(), "tables"]);
+        let names = tables.and_then(Value::as_object).into_iter().flatten();
+        names
+            .filter_map(|(name, _)| TableName::new(name.as_str()).ok())
+            .collect()
+    }
+
+    fn value(&self, path: &[&str]) -> Option<&'a Value> {
+        path.iter()
+            .try_fold(self.keyspaces?, |value, name| value.get(name))
+    }
+
     fn of(&self, path: &[&str]) -> OnRemove {
-        let Some(keyspaces) = self.keyspaces else {
-            return OnRemove::Keep;
-        };
-        let found = path
-            .iter()
-            .try_fold(keyspaces, |value, name| value.get(name));
-        match found
+        match self
+            .value(path)
             .and_then(|v| v.get("on_remove"))
             .and_then(Value::as_str)
         {

@@ -1,20 +1,21 @@
 //! Shards of the spec's keyspaces. A keyspace that is new, or half made, gets the shards that it
-//! lacks, all of them serving. Other boundaries than those of the shards there are mean a Reshard.
+//! lacks, all of them serving. Where other shards serve their range they are the new ones of a Reshard
+//! ([`super::moves::reshard`]), and serve when that is switched.
 
 use vtplan_state::model::{KeyspaceName, ShardName, ShardRecord};
 
 use super::draft::{Draft, Order, Phase, rank};
+use super::moves::{Moves, list};
 use super::tablets::ShardWork;
 use super::view::View;
-use crate::desired::DesiredKeyspace;
 use crate::ids;
 use crate::plan::{Action, Risk};
 
 /// All shards of the spec, by keyspace and range, but for keyspaces that cannot be planned.
-pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft) -> Vec<ShardWork<'a>> {
+pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft, moves: &Moves) -> Vec<ShardWork<'a>> {
     let mut work = Vec::new();
     for (name, keyspace) in &view.desired.keyspaces {
-        if refuse_reshard(view, draft, name, keyspace) {
+        if moves.is_refused(name) {
             continue;
         }
         let keyspace_index = view.keyspace_index(name);
@@ -23,12 +24,19 @@ pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft) -> Vec<ShardWork<'a
         for (shard, index) in shards.into_iter().zip(1..) {
             let record = view.shard(name, shard);
             if record.is_none() {
+                let over = over(view, name, shard);
+                if over
+                    .iter()
+                    .any(|old| moves.of_shard(name, &old.shard).is_none())
+                {
+                    refuse_not_serving(draft, name, shard, &over);
+                }
                 draft.step(
                     Order::new(Phase::Build, rank::SHARD, 0).at(keyspace_index, index),
                     Action::CreateShard {
                         keyspace: name.clone(),
                         shard: shard.clone(),
-                        serving: true,
+                        serving: over.is_empty(),
                     },
                     Risk::Safe,
                     format!("the spec has the shard {name}/{shard}"),
@@ -70,49 +78,29 @@ fn refuse_lost_primary(view: &View, draft: &mut Draft, record: Option<&ShardReco
     );
 }
 
-fn refuse_reshard(
-    view: &View,
-    draft: &mut Draft,
-    name: &KeyspaceName,
-    keyspace: &DesiredKeyspace,
-) -> bool {
-    let live: Vec<&ShardName> = view
-        .live
-        .records
-        .shards_of(name)
-        .map(|record| &record.shard)
-        .collect();
-    let gone: Vec<&ShardName> = live
-        .iter()
-        .copied()
-        .filter(|shard| !keyspace.shards.contains(shard))
-        .collect();
-    if gone.is_empty() {
-        return false;
-    }
-    let new: Vec<&ShardName> = keyspace
-        .shards
-        .iter()
-        .filter(|shard| !live.contains(shard))
-        .collect();
-    draft.error(
-        "reshard-not-yet",
-        name.as_str(),
-        format!(
-            "the spec gives `{name}` other shards than it has: this is a Reshard from {} to {}, \
-             which this version cannot do yet",
-            list(&gone),
-            list(&new)
-        ),
-        format!("set the shards of `{name}` back to {}", list(&live)),
-    );
-    true
+/// The shards there are over a part of a shard's range.
+fn over<'a>(view: &View<'a>, name: &'a KeyspaceName, shard: &ShardName) -> Vec<&'a ShardRecord> {
+    let range = shard.key_range();
+    let shards = view.live.records.shards_of(name);
+    shards
+        .filter(|old| old.shard.key_range().intersects(range))
+        .collect()
 }
 
-fn list(shards: &[&ShardName]) -> String {
-    if shards.is_empty() {
-        return "nothing".to_owned();
-    }
-    let names: Vec<String> = shards.iter().map(|s| format!("`{s}`")).collect();
-    names.join(", ")
+fn refuse_not_serving(
+    draft: &mut Draft,
+    name: &KeyspaceName,
+    shard: &ShardName,
+    over: &[&ShardRecord],
+) {
+    draft.error(
+        "shard-in-the-way",
+        format!("{name}/{shard}"),
+        format!(
+            "the spec has this shard, and there is {} over the same range, which neither serves \
+             nor belongs to a workflow",
+            list(over.iter().map(|old| &old.shard))
+        ),
+        "apply a spec with the shards that serve now first: that deletes the others",
+    );
 }

@@ -1,21 +1,22 @@
 //! Tables. What the spec has and a shard's primary does not show is created there, after the shard
 //! has its primary. What is there is compared with what a server makes of the spec's statement: only
 //! an `AUTO_INCREMENT` that goes is applied, every other difference is refused with the diff. What
-//! the spec has left out stays, unless it says `on_remove: drop`; a table that leaves a keyspace and
-//! comes to another is a MoveTables, which is refused for now.
+//! the spec has left out stays, unless it says `on_remove: drop`, or moves to another keyspace. Tables
+//! on the move keep their definition, and a keyspace that is being resharded its tables.
 
 use std::collections::BTreeMap;
 
-use vtplan_state::model::{KeyspaceName, ShardName, TableName};
+use vtplan_state::model::{KeyspaceName, TableName};
 
 use super::definitions::{self, Difference};
 use super::draft::{Draft, Phase, rank};
 use super::estimates;
 use super::foreign_keys::{self, Ordered};
+use super::moves::Moves;
 use super::previous::Previous;
 use super::tablets::ShardWork;
 use super::view::{Tables, View};
-use crate::desired::{DesiredKeyspace, OnRemove};
+use crate::desired::OnRemove;
 use crate::ids;
 use crate::live::{Canonical, ObservedTable};
 use crate::plan::{Action, PlanError, Risk, StepId};
@@ -31,11 +32,11 @@ struct KeyspaceTables<'a> {
 pub(crate) fn steps<'a>(
     view: &View<'a>,
     draft: &mut Draft,
+    moves: &Moves,
     previous: &Previous,
     shards: &[ShardWork<'a>],
     has_primary: &[bool],
 ) {
-    refuse_moves(view, draft, shards);
     let mut current: Option<(&KeyspaceName, KeyspaceTables)> = None;
     for (work, has_primary) in shards.iter().zip(has_primary) {
         if !has_primary {
@@ -50,7 +51,7 @@ pub(crate) fn steps<'a>(
         let Some((_, tables)) = &current else {
             continue;
         };
-        shard_steps(view, draft, previous, work, tables);
+        shard_steps(view, draft, moves, previous, work, tables);
     }
 }
 
@@ -80,6 +81,7 @@ fn of_keyspace<'a>(view: &View<'a>, draft: &mut Draft, work: &ShardWork<'a>) -> 
 fn shard_steps(
     view: &View,
     draft: &mut Draft,
+    moves: &Moves,
     previous: &Previous,
     work: &ShardWork,
     tables: &KeyspaceTables,
@@ -100,15 +102,37 @@ fn shard_steps(
         tables.ordered.iter().zip(&tables.wanted).enumerate()
     {
         match live.get(table.name) {
-            None => create(draft, work, index, table, statement),
-            Some(there) => compare(draft, work, index, table.name, statement, *canonical, there),
+            None => {
+                refuse_while_moving(draft, moves, work, table.name, "adds it");
+                create(draft, work, index, table, statement);
+            }
+            Some(there) => {
+                let steps = draft.len();
+                compare(draft, work, index, table.name, statement, *canonical, there);
+                if draft.len() > steps {
+                    refuse_while_moving(draft, moves, work, table.name, "changes it");
+                }
+            }
         }
     }
     let left_out = live
         .iter()
-        .filter(|(name, _)| !work.desired.tables.contains_key(*name));
+        .filter(|(name, _)| !work.desired.tables.contains_key(*name))
+        .filter(|(name, _)| moves.taking(work.keyspace, name).is_none());
     for (index, (name, table)) in left_out.enumerate() {
-        leave_or_drop(draft, previous, work, index, name, table);
+        if let Some(why) = may_drop(view, previous, work, name, table) {
+            refuse_while_moving(draft, moves, work, name, "drops it");
+            drop_table(draft, work, index, name, table, why);
+        } else {
+            draft.note(
+                format!("{}.{name}", work.keyspace),
+                format!(
+                    "the spec has no such table; it is kept on {}. To drop it, set `on_remove: \
+                     drop` for {}",
+                    work.shard, work.keyspace
+                ),
+            );
+        }
     }
 }
 
@@ -193,27 +217,70 @@ fn compare(
     }
 }
 
-fn leave_or_drop(
+/// Streams know their tables as they were when the workflow began.
+fn refuse_while_moving(
     draft: &mut Draft,
+    moves: &Moves,
+    work: &ShardWork,
+    table: &TableName,
+    change: &str,
+) {
+    let of_tables = moves
+        .bringing(work.keyspace, table.as_str())
+        .or_else(|| moves.taking(work.keyspace, table));
+    let running = moves
+        .of_shard(work.keyspace, work.shard)
+        .or(of_tables)
+        .filter(|m| m.record.is_some());
+    if let Some(running) = running {
+        draft.error(
+            "workflow-conflict",
+            running.full_name(),
+            format!(
+                "the spec {change} while this workflow moves data to or from {}: the table \
+                 {}.{table}",
+                work.name(),
+                work.keyspace
+            ),
+            super::moves::inference::ways_out(running),
+        );
+    }
+}
+
+/// Why a table that the spec has left out may be dropped, if it may.
+fn may_drop(
+    view: &View,
     previous: &Previous,
+    work: &ShardWork,
+    name: &TableName,
+    table: &ObservedTable,
+) -> Option<&'static str> {
+    if work.desired.on_remove == OnRemove::Drop
+        || previous.table(work.keyspace, name) == OnRemove::Drop
+    {
+        return Some("and says on_remove: drop");
+    }
+    let made_for_move = table.rows == 0
+        && previous.is_known()
+        && !super::sequences::was_there(view, previous, work.keyspace, name)
+        && view.desired.keyspaces.iter().any(|(other, desired)| {
+            other != work.keyspace
+                && desired.tables.contains_key(name)
+                && holds_table(view, other, name)
+        });
+    made_for_move.then_some(
+        "and it is the empty one that a MoveTables, taken back before it began, had made",
+    )
+}
+
+fn drop_table(
+    draft: &mut Draft,
     work: &ShardWork,
     index: usize,
     name: &TableName,
     table: &ObservedTable,
+    why: &str,
 ) {
-    let drop = work.desired.on_remove == OnRemove::Drop
-        || previous.table(work.keyspace, name) == OnRemove::Drop;
-    if !drop {
-        draft.note(
-            format!("{}.{name}", work.keyspace),
-            format!(
-                "the spec has no such table; it is kept on {}. To drop it, set `on_remove: drop` \
-                 for {}",
-                work.shard, work.keyspace
-            ),
-        );
-        return;
-    }
     draft.step_estimated(
         work.order(Phase::Remove, rank::DROP_TABLE, index),
         Action::DropTable {
@@ -224,7 +291,7 @@ fn leave_or_drop(
         Risk::Destructive,
         estimates::of_table(table, false),
         format!(
-            "the spec no longer has the table {}.{name}, and says on_remove: drop",
+            "the spec no longer has the table {}.{name}, {why}",
             work.keyspace
         ),
         vec![ids::apply_vschema(work.keyspace)],
@@ -242,64 +309,12 @@ pub(crate) fn creations(work: &ShardWork) -> impl Iterator<Item = StepId> {
     })
 }
 
-/// A table that is left out of one keyspace, and is new in another.
-fn refuse_moves(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
-    let mut leaving: BTreeMap<&TableName, &KeyspaceName> = BTreeMap::new();
-    for record in view.live.records.shards.values() {
-        let Tables::Known(tables) = view.tables(Some(record)) else {
-            continue;
-        };
-        let desired = view.desired.keyspaces.get(&record.keyspace);
-        for name in tables.keys() {
-            if desired.is_none_or(|d| !d.tables.contains_key(name)) {
-                leaving.entry(name).or_insert(&record.keyspace);
-            }
-        }
-    }
-    if leaving.is_empty() {
-        return;
-    }
-    for (to, desired) in &view.desired.keyspaces {
-        for (name, from) in &leaving {
-            if desired.tables.contains_key(*name) && is_new(view, shards, to, name) {
-                draft.error(
-                    "move-tables-not-yet",
-                    format!("{from}.{name}"),
-                    format!(
-                        "the table leaves the keyspace `{from}` and comes to `{to}`: this is a \
-                         MoveTables, which this version cannot do yet"
-                    ),
-                    format!(
-                        "leave the table in `{from}`; or, if `{to}.{name}` is to be another table, \
-                         give it another name or drop `{from}.{name}` by hand first"
-                    ),
-                );
-            }
-        }
-    }
-}
-
-/// Whether a table is on no shard of a keyspace, as far as can be seen.
-fn is_new(view: &View, shards: &[ShardWork], keyspace: &KeyspaceName, table: &TableName) -> bool {
-    let mut of_keyspace = shards.iter().filter(|work| work.keyspace == keyspace);
-    of_keyspace.all(|work| match view.tables(work.record) {
-        Tables::Fresh => true,
-        Tables::Known(tables) => !tables.contains_key(table),
-        Tables::Unknown => false,
-    })
-}
-
-/// Rows that would go to other shards: see [`super::vschema`].
-pub(crate) fn holds_table(
-    view: &View,
-    keyspace: &KeyspaceName,
-    desired: &DesiredKeyspace,
-    table: &TableName,
-) -> bool {
-    let shard_has = |shard: &ShardName| match view.tables(view.shard(keyspace, shard)) {
+/// Whether a shard of a keyspace holds a table, or may hold it.
+pub(crate) fn holds_table(view: &View, keyspace: &KeyspaceName, table: &TableName) -> bool {
+    let mut shards = view.live.records.shards_of(keyspace);
+    shards.any(|record| match view.tables(Some(record)) {
         Tables::Fresh => false,
         Tables::Known(tables) => tables.contains_key(table),
         Tables::Unknown => true,
-    };
-    desired.shards.iter().any(shard_has)
+    })
 }

@@ -74,6 +74,13 @@ impl<'a> View<'a> {
         self.keyspaces.get(keyspace).copied().unwrap_or(u32::MAX)
     }
 
+    /// Place of a shard among those that the spec gives its keyspace, from 1.
+    pub(crate) fn desired_index(&self, keyspace: &KeyspaceName, shard: &ShardName) -> u32 {
+        let desired = self.desired.keyspaces.get(keyspace);
+        let place = desired.map_or(0, |d| d.shards.iter().filter(|s| *s < shard).count());
+        place as u32 + 1
+    }
+
     /// Keyspaces that there are and the spec does not name.
     pub(crate) fn removed_keyspaces(&self) -> impl Iterator<Item = &'a KeyspaceName> {
         self.keyspaces

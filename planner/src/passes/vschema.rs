@@ -2,24 +2,37 @@
 //! sequences that they take numbers from. Another primary vindex would mean that rows are on the
 //! wrong shards, so it is refused for a table that is there on several shards.
 
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
 use vtplan_state::model::{KeyspaceName, TableName, VSchemaKeyspace, VSchemaTable};
 
 use super::draft::{Draft, Order, Phase};
+use super::moves::{Move, Moves};
+use super::previous::Previous;
+use super::sequences;
 use super::tables::{self, holds_table};
 use super::tablets::ShardWork;
 use super::view::View;
 use crate::desired::DesiredKeyspace;
 use crate::ids;
-use crate::plan::{Action, Risk, StepId};
+use crate::plan::{Action, Risk, SequenceRaise, StepId};
 
-pub(crate) fn steps(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
+pub(crate) fn steps(
+    view: &View,
+    draft: &mut Draft,
+    moves: &Moves,
+    previous: &Previous,
+    shards: &[ShardWork],
+) {
     for (name, keyspace) in &view.desired.keyspaces {
         let before = view.live.records.vschemas.get(name);
-        if before == Some(&keyspace.vschema) {
+        let wanted = until_moves_end(view, moves, name, keyspace);
+        if before.is_some_and(|before| is_same(before, &wanted)) {
             continue;
         }
         if let Some(before) = before {
-            refuse_new_primary_vindexes(view, draft, name, keyspace, before);
+            refuse_new_primary_vindexes(view, draft, moves, name, keyspace, before);
         }
         let mut after = vec![ids::create_keyspace(name)];
         for work in shards.iter().filter(|work| work.keyspace == name) {
@@ -27,14 +40,25 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
             after.push(ids::init_primary(name, work.shard));
             after.extend(tables::creations(work));
         }
+        after.extend(on_old_shards(moves, name));
         after.extend(sequences(view, keyspace));
+        let late = is_late(view, name);
+        if late {
+            after.extend(moves.reshards(name).map(Move::end_id));
+        }
+        let phase = match (late, keyspace.is_sharded()) {
+            (true, _) => Phase::LateVSchemas,
+            // Their sequences are in unsharded ones.
+            (false, true) => Phase::ShardedVSchemas,
+            (false, false) => Phase::VSchemas,
+        };
         draft.step(
-            Order::new(Phase::VSchemas, 0, 0).at(view.keyspace_index(name), 0),
+            Order::new(phase, 0, 0).at(view.keyspace_index(name), 0),
             Action::ApplyVschema {
                 keyspace: name.clone(),
                 before: before.cloned(),
-                after: keyspace.vschema.clone(),
-                raise: Vec::new(),
+                after: wanted.into_owned(),
+                raise: raise(view, moves, previous, name, keyspace),
             },
             Risk::Safe,
             match before {
@@ -46,28 +70,127 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
     }
 }
 
+/// Whether a keyspace's VSchema comes after its Reshards instead of before: where it is to be unsharded,
+/// as long as rows are found, and flow, by vindexes. Where it becomes sharded it comes before: with one
+/// shard serving, every row is there whatever the vindex.
+pub(crate) fn is_late(view: &View, name: &KeyspaceName) -> bool {
+    let live = view.live.records.vschemas.get(name);
+    let desired = view.desired.keyspaces.get(name);
+    live.is_some_and(|live| live.sharded) && desired.is_some_and(|d| !d.is_sharded())
+}
+
+/// The spec's VSchema as it is to be while tables move: without those that have not begun to come,
+/// which come with their workflow, and with those that have not gone, which go with it.
+fn until_moves_end<'a>(
+    view: &View<'a>,
+    moves: &Moves,
+    name: &KeyspaceName,
+    keyspace: &'a DesiredKeyspace,
+) -> Cow<'a, VSchemaKeyspace> {
+    let mut wanted = Cow::Borrowed(&keyspace.vschema);
+    let to_come = |table: &str| {
+        let bringing = moves.bringing(name, table);
+        bringing.is_some_and(|m| m.record.is_none())
+    };
+    if moves.touching(name).next().is_none() {
+        return wanted;
+    }
+    let later: Vec<&String> = keyspace.vschema.tables.keys().collect();
+    for table in later.into_iter().filter(|table| to_come(table)) {
+        wanted.to_mut().tables.remove(table);
+    }
+    let Some(live) = view.live.records.vschemas.get(name) else {
+        return wanted;
+    };
+    for (table, _) in moves.leaving(name) {
+        let Some(entry) = live.tables.get(table.as_str()) else {
+            continue;
+        };
+        let wanted = wanted.to_mut();
+        wanted
+            .tables
+            .insert(table.as_str().to_owned(), entry.clone());
+        for used in &entry.column_vindexes {
+            if let Some(vindex) = live.vindexes.get(&used.name) {
+                let known = wanted.vindexes.entry(used.name.clone());
+                known.or_insert_with(|| vindex.clone());
+            }
+        }
+    }
+    wanted
+}
+
+/// Equal but for vindexes that only tables have used that are gone.
+fn is_same(live: &VSchemaKeyspace, wanted: &VSchemaKeyspace) -> bool {
+    if live == wanted {
+        return true;
+    }
+    let mut live = live.clone();
+    let used: BTreeSet<String> = live
+        .tables
+        .values()
+        .flat_map(|table| &table.column_vindexes)
+        .map(|vindex| vindex.name.clone())
+        .collect();
+    live.vindexes
+        .retain(|name, _| used.contains(name) || wanted.vindexes.contains_key(name));
+    live == *wanted
+}
+
+/// Steps that make what the spec adds on shards that a Reshard will take away.
+fn on_old_shards(moves: &Moves, name: &KeyspaceName) -> Vec<StepId> {
+    let mut steps = Vec::new();
+    for reshard in moves.reshards(name).filter(|m| m.record.is_none()) {
+        for shard in &reshard.source.shards {
+            let tables = reshard.tables.iter();
+            steps.extend(tables.map(|table| ids::create_table(name, shard, table)));
+        }
+    }
+    steps
+}
+
+/// Sequences that tables with rows begin to take their numbers from.
+fn raise(
+    view: &View,
+    moves: &Moves,
+    previous: &Previous,
+    name: &KeyspaceName,
+    keyspace: &DesiredKeyspace,
+) -> Vec<SequenceRaise> {
+    let live = view.live.records.vschemas.get(name);
+    let mut raise = Vec::new();
+    for (table, declared) in &keyspace.vschema.tables {
+        let before = live.and_then(|live| live.tables.get(table));
+        if declared.auto_increment.is_none()
+            || before.is_some_and(|before| before.auto_increment == declared.auto_increment)
+            || moves.bringing(name, table).is_some()
+        {
+            continue;
+        }
+        if let Ok(table) = TableName::new(table.as_str())
+            && sequences::was_there(view, previous, name, &table)
+        {
+            raise.extend(sequences::raise(view.desired, declared, &table, name));
+        }
+    }
+    raise
+}
+
 /// The steps that make ready the sequences that a keyspace's tables take numbers from.
-fn sequences(view: &View, keyspace: &DesiredKeyspace) -> Vec<StepId> {
+pub(crate) fn sequences(view: &View, keyspace: &DesiredKeyspace) -> Vec<StepId> {
     let mut steps = Vec::new();
     for table in keyspace.vschema.tables.values() {
         let Some(auto) = &table.auto_increment else {
             continue;
         };
-        let (of, sequence) = match auto.sequence.split_once('.') {
-            Some((of, sequence)) => (Some(of), sequence),
-            None => (None, auto.sequence.as_str()),
-        };
-        for (name, other) in &view.desired.keyspaces {
-            if of.is_some_and(|of| of.trim_matches('`') != name.as_str()) {
-                continue;
-            }
-            let sequence = sequence.trim_matches('`');
-            let Some((table, _)) = other.tables.get_key_value(sequence) else {
-                continue;
-            };
-            for shard in &other.shards {
+        for (name, table) in sequences::named(view.desired, &auto.sequence) {
+            let of = &view.desired.keyspaces[name];
+            for shard in &of.shards {
                 steps.push(ids::create_table(name, shard, table));
                 steps.push(ids::init_sequence(name, shard, table));
+            }
+            if keyspace.is_sharded() && !of.is_sharded() && !is_late(view, name) {
+                steps.push(ids::apply_vschema(name));
             }
         }
     }
@@ -77,11 +200,15 @@ fn sequences(view: &View, keyspace: &DesiredKeyspace) -> Vec<StepId> {
 fn refuse_new_primary_vindexes(
     view: &View,
     draft: &mut Draft,
+    moves: &Moves,
     name: &KeyspaceName,
     keyspace: &DesiredKeyspace,
     before: &VSchemaKeyspace,
 ) {
-    if keyspace.shards.len() < 2 {
+    let serving = view.live.records.shards_of(name).filter(|s| s.serving);
+    let flowing = moves.touching(name).any(|m| m.record.is_some());
+    // Where one shard has everything, any will do; but streams place rows by them.
+    if !keyspace.is_sharded() || (serving.count() < 2 && !flowing) {
         return;
     }
     for (table, new) in &keyspace.vschema.tables {
@@ -95,7 +222,7 @@ fn refuse_new_primary_vindexes(
         let Ok(table) = TableName::new(table.as_str()) else {
             continue;
         };
-        if !holds_table(view, name, keyspace, &table) {
+        if !holds_table(view, name, &table) {
             continue;
         }
         draft.error(
@@ -105,8 +232,8 @@ fn refuse_new_primary_vindexes(
                 "the spec places the table's rows by {is}, and they are placed by {was}: its rows \
                  would be looked for on the wrong shards"
             ),
-            "set it back; or make a keyspace with the new vindex, copy the table there and use \
-                 it instead (later versions do this with MoveTables)",
+            "set it back; or make a keyspace with the new vindex and move the table there, by \
+                 leaving it out here and putting it into the new keyspace",
         );
     }
 }

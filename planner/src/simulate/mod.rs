@@ -3,6 +3,8 @@
 //! The pure effect of each action on records and on what agents would then see. Tests of the law
 //! use it, and simulations of the conductor. Applying a step twice is the same as once.
 
+mod workflows;
+
 use std::collections::{BTreeMap, HashMap};
 
 use vtplan_state::model::{
@@ -214,7 +216,7 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
         | Action::SwitchTraffic { .. }
         | Action::Soak { .. }
         | Action::CompleteWorkflow { .. }
-        | Action::CancelWorkflow { .. } => {}
+        | Action::CancelWorkflow { .. } => workflows::apply(live, action),
         Action::CreateUser { user, verifier } => {
             if let Some(verifier) = verifier {
                 let entry = records.users.entry(user.clone());
@@ -357,7 +359,7 @@ fn set_roles(live: &mut Live, keyspace: &KeyspaceName, shard: &ShardName, tablet
 }
 
 /// What is seen of the tables of a shard that has a primary.
-fn tables<'a>(
+pub(super) fn tables<'a>(
     live: &'a mut Live,
     keyspace: &KeyspaceName,
     shard: &ShardName,
