@@ -1,11 +1,12 @@
 //! Ways to show a plan that is being carried out.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use owo_colors::OwoColorize as _;
 use vtplan_agent::submit::PlanPicture;
+use vtplan_planner::plan::{Action, Step};
 use vtplan_state::model::{StepProgress, StepState};
 
 use crate::output::{self, err, out};
@@ -44,15 +45,28 @@ pub fn pick(json: bool, quiet: bool) -> Box<dyn Show> {
 
 /// Steps by id, in words.
 #[derive(Default)]
-struct Words(BTreeMap<String, String>);
+struct Words {
+    by_id: BTreeMap<String, String>,
+    /// Steps that only wait, for what they say by themselves.
+    waits: BTreeSet<String>,
+}
 
 impl Words {
     fn of(picture: &PlanPicture) -> Self {
-        let steps = picture.plan.steps.iter();
-        Self(steps.map(|s| (s.id.clone(), describe(s))).collect())
+        let steps = || picture.plan.steps.iter();
+        let waits = |s: &&Step| {
+            matches!(
+                s.action,
+                Action::WaitForApproval { .. } | Action::Soak { .. }
+            )
+        };
+        Self {
+            by_id: steps().map(|s| (s.id.clone(), describe(s))).collect(),
+            waits: steps().filter(waits).map(|s| s.id.clone()).collect(),
+        }
     }
     fn get<'a>(&'a self, step: &'a str) -> &'a str {
-        self.0.get(step).map_or(step, String::as_str)
+        self.by_id.get(step).map_or(step, String::as_str)
     }
 }
 
@@ -244,7 +258,8 @@ impl Show for Lines {
         self.waiting = None;
         match (step.state, before) {
             (StepState::Running, Some((StepState::Running, old, old_tenths))) => {
-                let moved = old != step.message || old_tenths != tenths;
+                let news = old != step.message || old_tenths != tenths;
+                let moved = news && !self.words.waits.contains(&step.step);
                 if moved && !message.is_empty() {
                     self.line("...", words, &message);
                 }

@@ -160,20 +160,8 @@ pub fn shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> String {
     let mut table = Table::new(["SHARD", "TABLET", "TYPE", "PLACE", "STATE", "LAG", "SERVER"]);
     for shard in shards {
         let mut name = shard.name.to_string();
-        if !shard.serving {
-            name.push_str(" (not serving)");
-        } else if shard.fenced {
-            name.push_str(" (fenced)");
-        }
-        let reads = |on: bool| {
-            let types = shard.serving_reads.iter().filter(|(_, s)| **s == on);
-            let types: Vec<&str> = types.map(|(t, _)| t.as_str()).collect();
-            types.join(", ")
-        };
-        let other = reads(!shard.serving);
-        if !other.is_empty() {
-            let not = if shard.serving { "not " } else { "" };
-            name.push_str(&format!(" ({not}reads of {other})"));
+        if let Some(what) = serving(shard) {
+            name.push_str(&format!(" ({what})"));
         }
         if shard.tablets.is_empty() {
             table.row([
@@ -207,6 +195,25 @@ pub fn shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> String {
         return "  no shards\n".to_owned();
     }
     table.render(2)
+}
+
+/// What a shard serves, where that is not everything.
+fn serving(shard: &Shard) -> Option<String> {
+    let of = |serving: bool| {
+        let types = shard.serving_reads.iter();
+        let types = types.filter(|(_, serves)| **serves == serving);
+        let types: Vec<&str> = types.map(|(t, _)| t.as_str()).collect();
+        (!types.is_empty()).then_some(types)
+    };
+    match (shard.serving, of(!shard.serving)) {
+        (true, Some(types)) if types.len() > 1 => Some("writes only".to_owned()),
+        (true, Some(types)) => Some(format!("not reads of {}", types.join(", "))),
+        (true, None) if shard.fenced => Some("fenced".to_owned()),
+        (true, None) => None,
+        (false, Some(types)) if types.len() > 1 => Some("reads only".to_owned()),
+        (false, Some(types)) => Some(format!("reads of {} only", types.join(", "))),
+        (false, None) => Some("not serving".to_owned()),
+    }
 }
 
 /// One tablet, a line for each thing known.

@@ -230,19 +230,8 @@ impl Streams {
             work.bytes_total += stream.work.bytes_total;
             work.rows_per_second += stream.work.rows_per_second;
         }
-        let mut notes = vec![format!(
-            "{} of about {} rows copied, {} rows/s",
-            work.rows_done, work.rows_total, work.rows_per_second
-        )];
-        // The slowest is the one that all wait for.
-        let left = self
-            .found
-            .values()
-            .filter(|s| !s.copied)
-            .map(|s| s.seconds_left);
-        if let Some(Some(seconds)) = left.max() {
-            notes.push(format!("about {seconds} s left"));
-        }
+        // The numbers are told as numbers.
+        let mut notes = Vec::new();
         if let Some(missing) = self.missing.first() {
             notes.push(self.no_stream(missing));
         }

@@ -121,13 +121,15 @@ fn progress(vdiff: &VDiffRecord) -> Progress {
                 vdiff.id
             )
         }
-        _ => format!(
-            "{} of about {} rows compared, {differing} differences",
-            work.rows_done, work.rows_total
-        ),
+        // The rows are told as numbers.
+        _ if differing > 0 => format!("{differing} differences"),
+        _ => String::new(),
     };
     if !vdiff.message.is_empty() {
-        message = format!("{message}; {}", vdiff.message);
+        if !message.is_empty() {
+            message.push_str("; ");
+        }
+        message.push_str(&vdiff.message);
     }
     Progress {
         message,
