@@ -1,8 +1,9 @@
 //! Carries out plans: passes answers through, concatenates those of several shards, adds up
 //! affected rows, takes values of sequences, and answers what the gate knows by itself.
 
+pub mod dml;
 pub mod forward;
-pub mod multi;
+pub mod scatter;
 pub mod sequences;
 pub mod set;
 pub mod show;

@@ -3,9 +3,12 @@
 
 mod acquire;
 pub mod activity;
+mod answer;
 mod attend;
 mod commands;
 mod diagnostics;
+mod gate_statement;
+mod prepared;
 pub mod registry;
 mod statement;
 

@@ -45,6 +45,8 @@ impl Session {
             let (kind, result) = self.attempt(request, values, &mut patience).await;
             match &result {
                 Err(Failure::Again(..)) => self.handle.activity.undo(),
+                // It may still run on a server; the end of the session sees to it.
+                Err(Failure::Client(_)) => {}
                 _ => self.handle.activity.end(self.in_transaction()),
             }
             self.shared.topology.activity_changed();

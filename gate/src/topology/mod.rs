@@ -14,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use arc_swap::{ArcSwap, ArcSwapOption};
 use tokio::sync::{Notify, watch};
-use vtplan_state::model::{CellName, HostName, Records, Revision, TabletAlias, TabletType};
+use vtplan_state::model::{
+    CellName, HostName, Records, Revision, ShardRecord, TabletAlias, TabletType,
+};
 use vtplan_state::store::LeaseKeeper;
 
 use crate::backend::{Address, Login};
@@ -183,6 +185,23 @@ fn decode_hex(text: &str) -> Vec<u8> {
         .collect()
 }
 
+/// Whether a catalog of the one is a catalog of the other.
+fn is_routed_alike(
+    one: &vtplan_state::cluster::Snapshot,
+    other: &vtplan_state::cluster::Snapshot,
+) -> bool {
+    let shard = |(id, shard): (_, &ShardRecord)| (id, shard.serving, shard.serving_reads.clone());
+    one.serving_revision == other.serving_revision
+        || one.routing == other.routing
+            && one.keyspaces == other.keyspaces
+            && one
+                .shards
+                .iter()
+                .map(shard)
+                .eq(other.shards.iter().map(shard))
+            && one.vschemas == other.vschemas
+}
+
 impl Topology {
     pub fn new(config: TopologyConfig) -> Self {
         Self {
@@ -318,20 +337,15 @@ impl Topology {
                 (user.name.clone(), verifiers)
             })
             .collect();
-        // Hosts and gates come and go often; the catalog depends on neither.
-        let same =
-            old.records.serving_revision == records.serving_revision && old.catalog.revision() != 0;
-        let catalog = if same {
+        // What comes and goes often must not cost all plans. Holds are put when every millisecond
+        // counts.
+        let catalog = if is_routed_alike(&old.records, &records) && old.catalog.revision() != 0 {
             old.catalog.clone()
         } else {
             Arc::new(Catalog::build(&records.records))
         };
-        let holds = if same {
-            old.holds.clone()
-        } else {
-            let holds = records.holds.values();
-            holds.map(|h| Arc::new(Hold::new(h, &catalog))).collect()
-        };
+        let holds = records.holds.values();
+        let holds = holds.map(|h| Arc::new(Hold::new(h, &catalog))).collect();
         let revision = records.revision;
         self.snapshot.store(Arc::new(Snapshot {
             records,

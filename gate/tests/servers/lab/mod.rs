@@ -97,8 +97,7 @@ impl Lab {
             .unwrap();
         let folder = tempfile::tempdir().unwrap();
         let (servers, store, gates) = runtime.block_on(async {
-            let mut servers = BTreeMap::new();
-            for place in layout.places {
+            let starting = layout.places.iter().map(async |place| {
                 let uid = place.uid;
                 let home = folder.path().join(format!("zone1-{uid:010}"));
                 fs::create_dir_all(&home).unwrap();
@@ -111,8 +110,12 @@ impl Lab {
                 for sql in (layout.schema)(keyspace) {
                     conn.query_drop(*sql).await.unwrap();
                 }
-                servers.insert(uid, server);
-            }
+                (uid, server)
+            });
+            let servers: BTreeMap<u32, Server> = futures::future::join_all(starting)
+                .await
+                .into_iter()
+                .collect();
             let store = layout.write(flavor, folder.path(), &servers).await;
             let mut gates = Vec::new();
             for number in 0..layout.gates {

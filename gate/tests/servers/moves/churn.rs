@@ -1,4 +1,5 @@
-//! A table goes forth and back under a mixed load: nothing fails, nothing is lost.
+//! A table goes forth and back, and shards split and merge, under a mixed load: nothing fails,
+//! nothing is lost.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -6,9 +7,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use mysql_async::prelude::Queryable as _;
 use rand::RngExt as _;
+use vtplan_state::model::{HeldObject, KeyspaceName, ShardName, TabletType};
 use vtplan_state::store::Txn;
+use vtplan_state::vindex::{Destination, VindexValue};
 
-use super::super::lab::Lab;
+use super::super::lab::{Lab, shard_record};
 use super::{Moving, on_each};
 
 /// One client of the load. Gives the ids that it knows to be stored, and those it deleted.
@@ -106,6 +109,104 @@ async fn switch(moving: &Moving, from: u32, to: u32) {
     moving
         .write(Txn::new().then(moving.release("switch")))
         .await;
+}
+
+/// Which of a shard's range a server has: uid and shard.
+const WHOLE: &[(u32, &str)] = &[(200, "0")];
+const HALVES: &[(u32, &str)] = &[(300, "-80"), (400, "80-")];
+
+/// Moves all rows from some shards to others, as a switch of a Reshard's writes does.
+async fn reshard(moving: &Moving, from: &[(u32, &str)], to: &[(u32, &str)]) {
+    let objects = from.iter().map(|(_, shard)| HeldObject::Shard {
+        keyspace: KeyspaceName::new("customer").unwrap(),
+        shard: shard.parse().unwrap(),
+    });
+    // Reads of replicas first.
+    let records = |reads: bool, writes: bool| {
+        let mut txn = Txn::new();
+        for (shards, serve) in [(from, !writes), (to, writes)] {
+            for (uid, shard) in shards {
+                let mut record = shard_record("customer", shard, *uid, serve);
+                if reads && !writes {
+                    record.serving_reads.insert(TabletType::Replica, !serve);
+                }
+                txn = txn.then(moving.shard_op(&record));
+            }
+        }
+        txn
+    };
+    moving.write(records(true, false)).await;
+    let hold = moving.hold_of("split", objects.collect(), 600_000);
+    moving.write(Txn::new().then(hold)).await;
+    moving.drained("split").await;
+    let mut rows: Vec<(u64, String)> = Vec::new();
+    for (uid, _) in from {
+        let mut source = moving.lab.admin(*uid, "customer").await;
+        rows.extend(
+            source
+                .query::<(u64, String), _>("SELECT * FROM customer")
+                .await
+                .unwrap(),
+        );
+    }
+    let catalog = moving.lab.shared.topology.snapshot().catalog.clone();
+    let tables = &catalog.keyspace("customer").unwrap().tables;
+    let vindex = &tables["customer"].primary_vindex.as_ref().unwrap().vindex;
+    for (uid, shard) in to {
+        let shard: ShardName = shard.parse().unwrap();
+        let here = rows.iter().filter(|(id, _)| {
+            let Destination::Id(id) = vindex.map(&[VindexValue::UInt(*id)]) else {
+                panic!("{id} has no keyspace id")
+            };
+            shard.key_range().contains(&id)
+        });
+        let values: Vec<String> = here.map(|(id, mail)| format!("({id}, '{mail}')")).collect();
+        let mut target = moving.lab.admin(*uid, "customer").await;
+        target.query_drop("DELETE FROM customer").await.unwrap();
+        for some in values.chunks(500) {
+            let sql = format!("INSERT INTO customer VALUES {}", some.join(", "));
+            target.query_drop(sql).await.unwrap();
+        }
+    }
+    moving.write(records(false, true)).await;
+    moving.write(Txn::new().then(moving.release("split"))).await;
+}
+
+#[tokio::test]
+async fn shards_that_split_and_merge_lose_no_row_and_fail_no_statement() {
+    on_each("shards_that_split_and_merge", async |moving| {
+        moving
+            .write(Txn::new().then(moving.all_to("customer")))
+            .await;
+        let stop = Arc::new(AtomicBool::new(false));
+        let next = Arc::new(AtomicU64::new(1));
+        let clients: Vec<_> = (0..8)
+            .map(|number| {
+                let (lab, next, stop) = (moving.lab.clone(), next.clone(), stop.clone());
+                tokio::spawn(load(lab, number, next, stop))
+            })
+            .collect();
+        let (mut at, mut other) = (WHOLE, HALVES);
+        for _ in 0..5 {
+            let pause = rand::rng().random_range(0..150);
+            tokio::time::sleep(std::time::Duration::from_millis(pause)).await;
+            reshard(&moving, at, other).await;
+            (at, other) = (other, at);
+        }
+        stop.store(true, Ordering::Relaxed);
+        let mut stored = BTreeSet::new();
+        for client in clients {
+            stored.extend(client.await.unwrap());
+        }
+        let mut found = Vec::new();
+        for (uid, _) in at {
+            found.extend(moving.ids(*uid).await);
+        }
+        found.sort_unstable();
+        assert!(!stored.is_empty());
+        assert_eq!(found, stored.into_iter().collect::<Vec<_>>());
+    })
+    .await;
 }
 
 #[tokio::test]
