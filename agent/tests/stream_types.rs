@@ -4,96 +4,13 @@
 
 mod common;
 
-use std::path::PathBuf;
-use std::sync::Arc;
+use std::collections::BTreeMap;
 
-use common::{Lab, alias, flavors};
-use vtplan_agent::stream::source::{SourceEvent, SourceServer};
-use vtplan_agent::stream::{
-    Cell, Change, Connection, Row, ServerAddress, TableShape, write_literal,
-};
-use vtplan_state::model::{Durability, FlavorKind, KeyspaceName, TableName, TabletType};
-
-const KS: &str = "my_commerce";
-
-/// One server of a flavor with the keyspace's database, and a second database for copies.
-struct Server {
-    lab: Lab,
-    address: ServerAddress,
-    /// In UTF-8.
-    sql: Connection,
-    /// As streams write.
-    writer: Connection,
-}
-
-impl Server {
-    async fn start(flavor: FlavorKind, mysqld: Option<PathBuf>) -> Self {
-        let mut lab = Lab::new(flavor, mysqld).await;
-        lab.start().await;
-        lab.put_keyspace(Durability::None).await;
-        lab.put_shard(None, 0).await;
-        let tablet = lab.tablet(100, TabletType::Replica);
-        lab.put_tablet(&tablet).await;
-        lab.put_shard(Some(100), 1).await;
-        lab.wait_for_shard(100, 1, &[]).await;
-        let credentials = lab.cluster.credentials().await.unwrap().unwrap();
-        let address = ServerAddress {
-            name: alias(100).to_string(),
-            flavor,
-            host: "127.0.0.1".to_owned(),
-            port: tablet.mysql_port,
-            socket: Some(lab.tablet_dir(100).join("mysql.sock")),
-            user: credentials.admin_user,
-            password: credentials.admin_password,
-        };
-        let mut sql = Connection::open(&address, Some(KS)).await.unwrap();
-        let prepare = "SET NAMES utf8mb4; CREATE DATABASE copy";
-        sql.run("preparing", prepare).await.unwrap();
-        let writer = Connection::open(&address, Some(KS)).await.unwrap();
-        Self {
-            lab,
-            address,
-            sql,
-            writer,
-        }
-    }
-
-    async fn run(&mut self, statement: &str) {
-        self.sql.run(statement, statement).await.unwrap();
-    }
-
-    async fn source(&self, database: &str) -> SourceServer {
-        let database = KeyspaceName::new(database).unwrap();
-        SourceServer::connect(&self.address, &database)
-            .await
-            .unwrap()
-    }
-
-    async fn shapes(&self, database: &str, names: &[String]) -> Vec<Arc<TableShape>> {
-        let names: Vec<TableName> = names
-            .iter()
-            .map(|n| TableName::new(n.clone()).unwrap())
-            .collect();
-        self.source(database).await.tables(&names).await.unwrap()
-    }
-
-    /// All rows of tables, from one snapshot.
-    async fn rows(&self, database: &str, shapes: &[Arc<TableShape>]) -> Vec<Vec<Row>> {
-        let source = self.source(database).await;
-        let mut snapshot = source.snapshot(shapes).await.unwrap();
-        let mut all = Vec::new();
-        for shape in shapes {
-            let mut rows = Vec::new();
-            let mut stream = snapshot.read(shape, None, None).await.unwrap();
-            while let Some(batch) = stream.next_batch(1000).await.unwrap() {
-                rows.extend(batch.rows().map(|r| r.to_row()));
-            }
-            all.push(rows);
-        }
-        snapshot.close().await;
-        all
-    }
-}
+use common::flavors;
+use common::server::{KS, Server};
+use vtplan_agent::stream::source::SourceEvent;
+use vtplan_agent::stream::{Cell, Change, Row, TableShape, write_literal};
+use vtplan_state::model::FlavorKind;
 
 /// A type, and literals of values.
 struct Sample {
@@ -587,7 +504,7 @@ async fn insert(server: &mut Server, samples: &[Sample]) {
 }
 
 /// Applies changes to rows by their key, which is the first column.
-fn apply(rows: &mut [std::collections::BTreeMap<i64, Row>], change: Change) {
+fn apply(rows: &mut [BTreeMap<i64, Row>], change: Change) {
     let id = |row: &Row| -> i64 {
         let text = std::str::from_utf8(row[0].as_ref().unwrap()).unwrap();
         text.parse().unwrap()
@@ -685,7 +602,7 @@ async fn values_of_every_type_come_through_unchanged() {
         let wanted = servers[from].rows(KS, &shapes).await;
 
         let end = source.position().await.unwrap();
-        let mut followed = vec![std::collections::BTreeMap::new(); shapes.len()];
+        let mut followed = vec![BTreeMap::new(); shapes.len()];
         while !reader.position().contains(&end) {
             if let SourceEvent::Transaction(transaction) = reader.next().await.unwrap() {
                 for change in transaction.changes {

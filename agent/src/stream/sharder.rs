@@ -214,7 +214,7 @@ fn vindex_value<'a>(column: &ColumnShape, bytes: &'a [u8]) -> VindexValue<'a> {
 }
 
 fn hex_id(text: &str) -> Option<KeyspaceId> {
-    if text.len() % 2 != 0 || !text.is_ascii() {
+    if !text.len().is_multiple_of(2) || !text.is_ascii() {
         return None;
     }
     (0..text.len() / 2)

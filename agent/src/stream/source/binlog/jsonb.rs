@@ -130,8 +130,8 @@ impl Writer<'_> {
             if i > 0 {
                 self.out.extend_from_slice(b", ");
             }
-            if shape.object {
-                self.string(keys[i])?;
+            if let Some(key) = keys.get(i) {
+                self.string(key)?;
                 self.out.extend_from_slice(b": ");
             }
             let kind = head.u8()?;

@@ -104,6 +104,11 @@ impl BinlogReader {
         self.assembler.position()
     }
 
+    /// What the server calls the connection, for `KILL`.
+    pub fn thread_id(&self) -> u32 {
+        self.conn.thread_id()
+    }
+
     /// The next transaction; waits for it. Every few seconds without one there is a heartbeat, so
     /// that one can look at other things. May be dropped while it waits: nothing is lost.
     ///

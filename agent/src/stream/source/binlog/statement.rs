@@ -91,14 +91,12 @@ impl<'a> Iterator for Tokens<'a> {
             let mut chars = self.rest.char_indices().skip(1).peekable();
             let mut end = self.rest.len();
             while let Some((at, c)) = chars.next() {
-                if c != first {
-                    name.push(c);
-                } else if chars.next_if(|(_, next)| *next == first).is_some() {
-                    name.push(c);
-                } else {
+                // A quote that stands twice is one of the name.
+                if c == first && chars.next_if(|(_, next)| *next == first).is_none() {
                     end = at + 1;
                     break;
                 }
+                name.push(c);
             }
             self.rest = &self.rest[end..];
             return Some(Token::Quoted(name));
@@ -157,10 +155,7 @@ impl Parser<'_> {
     }
 
     fn statement(mut self, text: &str) -> Statement {
-        if self.word("BEGIN") {
-            return Statement::Begin;
-        }
-        if self.word("START") {
+        if self.any(&["BEGIN", "START"]) {
             return Statement::Begin;
         }
         if self.word("COMMIT") {
