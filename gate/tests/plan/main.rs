@@ -1,6 +1,7 @@
 //! Plans of statements over a small catalog, and of Vitess's own planner test queries.
 
 mod corpus;
+mod moves;
 mod sharded;
 mod support;
 mod unsharded;
