@@ -52,7 +52,9 @@ impl Session {
             self.shared.topology.activity_changed();
             match result {
                 Err(Failure::Again(error, stale)) => {
-                    if let Err(failure) = self.wait_again(error, stale, &mut patience).await {
+                    // The waits are boxed: what is rare must not grow every session's task.
+                    let waited = Box::pin(self.wait_again(error, stale, &mut patience)).await;
+                    if let Err(failure) = waited {
                         break (kind, Err(failure));
                     }
                 }
@@ -99,7 +101,8 @@ impl Session {
             };
             let kind = kind(&plan.action);
             if let Some(hold) = self.held_back(&snapshot, &plan) {
-                if let Err(failure) = self.wait_held(&plan, &hold, patience).await {
+                let waited = Box::pin(self.wait_held(&plan, &hold, patience)).await;
+                if let Err(failure) = waited {
                     return (kind, Err(failure));
                 }
                 continue;
@@ -268,7 +271,7 @@ impl Session {
             }
             Action::Scatter(scatter) => self.scatter(snapshot, plan, scatter, request).await,
             Action::Dml(parts) => self.dml(snapshot, plan, parts, request, None).await,
-            Action::Ddl(parts) => self.ddl(snapshot, plan, parts, request).await,
+            Action::Ddl(parts) => Box::pin(self.ddl(snapshot, plan, parts, request)).await,
             Action::Insert(insert) => self.insert(snapshot, plan, insert, request).await,
             Action::Gate(statement) => {
                 Box::pin(self.gate_statement(snapshot, plan, statement, request)).await
