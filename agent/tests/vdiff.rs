@@ -184,6 +184,13 @@ impl Move {
         value.unwrap_or(0)
     }
 
+    async fn text(&self, uid: u32, query: &str) -> String {
+        let mut conn = self.connect(uid, Account::Admin).await;
+        let value: Option<String> = conn.query_first(query).await.unwrap();
+        conn.disconnect().await.unwrap();
+        value.unwrap_or_default()
+    }
+
     fn workflow(&self) -> WorkflowRecord {
         let side = |keyspace: &str, shards: &[&str]| WorkflowSide {
             keyspace: name(keyspace),
@@ -470,11 +477,58 @@ async fn write(mut conn: Conn, stop: Arc<AtomicBool>) {
     conn.disconnect().await.unwrap();
 }
 
+/// What is read are two shards, and rows of both go to one.
+async fn streams_turn(moved: &Move, forward: &WorkflowRecord) {
+    let mut record = forward.clone();
+    record.writes = Side::Target;
+    record.streams.epoch = 2;
+    record.streams.from = Side::Target;
+    for (shard, uid) in [("-80", 200), ("80-", 300)] {
+        let position = moved.text(uid, "SELECT @@global.gtid_current_pos").await;
+        let shard: ShardName = shard.parse().unwrap();
+        record.streams.start.insert(shard, position);
+    }
+    moved.put_workflow(&record).await;
+    for uid in [200, 300] {
+        let update = format!("UPDATE {TO}.customer SET name = 'there' WHERE id % 3 = 0");
+        moved.run(uid, &update).await;
+    }
+    moved.request("back", 2, BTreeMap::new()).await;
+    let back = moved.wait_for("back", |r| r.ended_at.is_some()).await;
+    assert!(back.passed(), "{back:#?}");
+    let rows = format!("SELECT COUNT(*) FROM {FROM}.customer");
+    let rows = moved.number(100, &rows).await;
+    assert_eq!(table(&back, "customer").rows_compared, rows);
+    let there = format!("SELECT COUNT(*) FROM {FROM}.customer WHERE name = 'there'");
+    assert!(moved.number(100, &there).await > 0);
+
+    for statement in [
+        format!("DELETE FROM {FROM}.corder WHERE id = 4"),
+        format!("UPDATE {FROM}.corder SET price = 9 WHERE id = 5"),
+        format!("INSERT INTO {FROM}.corder VALUES ('é', 9, 9)"),
+    ] {
+        moved.run(100, &statement).await;
+    }
+    moved.request("differs", 2, BTreeMap::new()).await;
+    let differs = moved.wait_for("differs", |r| r.ended_at.is_some()).await;
+    let corder = table(&differs, "corder");
+    assert_eq!(counts(corder), [1, 1, 1, 0], "{differs:#?}");
+    let pair = |a: &str, b: &str| (a.to_owned(), b.to_owned());
+    assert_eq!(
+        found(&differs, "corder"),
+        [
+            pair("missing", "region=Ä, id=4"),
+            pair("extra", "region=é, id=9"),
+            pair("differing", "region=z, id=5"),
+        ]
+    );
+}
+
 #[tokio::test(flavor = "multi_thread")]
-async fn a_comparison_that_was_cut_off_goes_on_with_the_next_agent() {
+async fn a_comparison_that_was_cut_off_goes_on_with_the_next_agent_and_works_both_ways() {
     let server = mariadb();
     let mut moved = Move::new(server.clone(), server).await;
-    moved.copy().await;
+    let workflow = moved.copy().await;
     moved.request("cut", 1, BTreeMap::new()).await;
     moved
         .wait_for("cut", |r| r.state != VDiffState::Requested)
@@ -486,5 +540,6 @@ async fn a_comparison_that_was_cut_off_goes_on_with_the_next_agent() {
     let rows = format!("SELECT COUNT(*) FROM {FROM}.customer");
     let rows = moved.number(100, &rows).await;
     assert_eq!(table(&record, "customer").rows_compared, rows);
+    streams_turn(&moved, &workflow).await;
     moved.end().await;
 }

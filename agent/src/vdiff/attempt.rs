@@ -236,6 +236,8 @@ async fn snapshots(
         };
         of_targets.push(while_stopped(streams, opening).await?);
     }
+    // The snapshots are of what the streams stood at only if they stood there all the time.
+    streams.check_at(&positions).await?;
     let some = |opened: Vec<SourceSnapshot>| opened.into_iter().map(Some).collect();
     Ok((some(of_sources), some(of_targets)))
 }

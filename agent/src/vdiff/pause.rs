@@ -86,6 +86,29 @@ impl Streams {
         }
         let reached = |source: usize, at: &Position| at.contains(&positions[source]);
         self.wait(reached).await?;
+        self.check_at(positions).await
+    }
+
+    /// Makes sure that all streams stand at exactly these positions, one for each source.
+    ///
+    /// # Errors
+    /// When one does not: the stop has ended because this agent did not get to ask for it anew, or
+    /// the stream was taken over by another agent at the wrong moment.
+    pub async fn check_at(&mut self, positions: &[Position]) -> Result<(), VDiffError> {
+        let states = self.states().await?;
+        for ((of_source, position), source) in states.iter().zip(positions).zip(&self.sources) {
+            for (state, (target, _)) in of_source.iter().zip(&self.targets) {
+                let at = Position::parse(self.flavor, &state.position)?;
+                let exact = at.contains(position) && position.contains(&at);
+                if state.state != "stopped" || !exact {
+                    return Err(VDiffError::NotYet(format!(
+                        "the stream from shard {source} to {target} does not stand still at \
+                         {position}: it is {} at {at}",
+                        state.state
+                    )));
+                }
+            }
+        }
         Ok(())
     }
 

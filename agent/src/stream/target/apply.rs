@@ -235,7 +235,8 @@ impl Applier {
             };
             if !stays {
                 let going = "state = 'following'";
-                self.committer.set("going on", going).await?;
+                // Whoever asks for a stop just now still reads `stopped`, and must be right.
+                let stop = self.committer.set("going on", going).await?;
                 self.tell(0, 0, None, false);
                 return Ok(stop);
             }
