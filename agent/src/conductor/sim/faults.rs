@@ -84,6 +84,12 @@ impl Chance {
         }
     }
 
+    /// Whether a write to the store is done only long after it seems to have failed.
+    pub fn is_late(&self) -> bool {
+        let per_mille = self.trouble_now() / 8;
+        per_mille > 0 && self.happens(per_mille)
+    }
+
     pub fn fault(&self) -> Option<Fault> {
         let per_mille = self.trouble_now();
         if per_mille == 0 || !self.happens(per_mille) {

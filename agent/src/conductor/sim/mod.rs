@@ -17,6 +17,7 @@
 
 mod faults;
 mod hosts;
+mod moves;
 mod servers;
 mod specs;
 mod store;

@@ -37,9 +37,16 @@ struct Inner {
     /// Records that the steps of the approved plan may write.
     allowed: BTreeSet<String>,
     violations: Vec<String>,
-    /// All records at the revision that they have.
+    /// All records as they were read last.
     records: Option<Arc<Records>>,
+    /// At which a record of those changed last.
+    changed: Revision,
+    /// At which something that gates route by changed last.
+    serving: Revision,
 }
+
+/// What [`MemStore::records`] leaves out: what changes all the time.
+const NOT_RECORDS: [&str; 4] = ["plans/", "history/", "locks/", "gates/"];
 
 struct Lease {
     ttl: Duration,
@@ -66,6 +73,8 @@ impl MemStore {
                 allowed: BTreeSet::new(),
                 violations: Vec::new(),
                 records: None,
+                changed: 1,
+                serving: 1,
             }),
         })
     }
@@ -94,11 +103,11 @@ impl MemStore {
         self.lock().violations.push(what);
     }
 
-    /// All records as they are now; read once for each revision.
+    /// All records as they are now, but for gates; read once for each change.
     pub fn records(&self) -> Result<Arc<Records>, StoreError> {
         let mut inner = self.lock();
         if let Some(records) = &inner.records
-            && records.revision == inner.revision
+            && records.revision >= inner.changed
         {
             return Ok(records.clone());
         }
@@ -109,9 +118,7 @@ impl MemStore {
                 .values()
                 .filter(|entry| {
                     let rest = entry.key.strip_prefix(prefix).unwrap_or_default();
-                    !["plans/", "history/", "locks/"]
-                        .iter()
-                        .any(|other| rest.starts_with(other))
+                    !NOT_RECORDS.iter().any(|other| rest.starts_with(other))
                 })
                 .cloned()
                 .collect(),
@@ -120,6 +127,11 @@ impl MemStore {
         let records = Arc::new(decode(&self.keys, &listing, "mem:")?);
         inner.records = Some(records.clone());
         Ok(records)
+    }
+
+    /// The revision of what gates route by.
+    pub fn serving_revision(&self) -> Revision {
+        self.lock().serving
     }
 
     /// What a conductor's transaction must have, and what it may write when it commits.
@@ -145,7 +157,13 @@ impl MemStore {
             if !commits {
                 continue;
             }
-            if !plan_records.iter().any(|p| key.starts_with(p)) && !inner.allowed.contains(key) {
+            let planned = plan_records.iter().any(|p| key.starts_with(p));
+            if !planned
+                && !inner
+                    .allowed
+                    .iter()
+                    .any(|p| key == p || (p.ends_with('/') && key.starts_with(p)))
+            {
                 let what = format!("a write of {key}, which no approved step is about");
                 inner.violations.push(what);
             }
@@ -237,6 +255,19 @@ impl Inner {
             return self.revision;
         }
         self.revision = revision;
+        for change in &changes {
+            let (Change::Put(Entry { key, .. }) | Change::Delete { key }) = change;
+            let is = |prefix: &&str| key.contains(&format!("/sim/{prefix}"));
+            if !NOT_RECORDS.iter().any(|other| is(&other)) {
+                self.changed = revision;
+            }
+            if ["keyspaces/", "tablets/", "holds/", "routing"]
+                .iter()
+                .any(|of| is(&of))
+            {
+                self.serving = revision;
+            }
+        }
         self.log.push((revision, changes.clone()));
         self.watchers.retain(|watcher| {
             let changes = matching(&changes, &watcher.prefix);
@@ -343,6 +374,27 @@ impl Store for Handle {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
+        if let Some((process, chance)) = &self.process
+            && chance.is_late()
+        {
+            // On its way, and it gets there when nobody expects it any more.
+            process.breathe().await;
+            let (store, late) = (self.store.clone(), chance.millis(1, 8_000));
+            tokio::spawn(async move {
+                tokio::time::sleep(late).await;
+                let mut inner = store.lock();
+                let commits = txn.compares.iter().all(|compare| inner.holds(compare));
+                store.check_conductor(&mut inner, &txn, commits);
+                let leased = |op: &Op| matches!(op, Op::Put { lease: Some(_), .. });
+                if commits && !txn.ops.iter().any(leased) {
+                    inner.commit(txn.ops);
+                }
+            });
+            return Err(StoreError::Unreachable {
+                url: "mem:".to_owned(),
+                why: "simulated".to_owned(),
+            });
+        }
         let conductor = self.process.is_some();
         self.call(|inner| {
             let commits = txn.compares.iter().all(|compare| inner.holds(compare));
