@@ -248,8 +248,13 @@ pub async fn remove(sql: &mut Sql, fence: &Fence, patience: Duration) -> Result<
     for name in existing(sql, fence).await?.keys() {
         drop_trigger(sql, fence, name, give_up).await?;
     }
-    let delete = format!("DELETE FROM _vt.fence WHERE {}", fence.row());
-    match in_attempts(sql, "removing the fence", &delete, give_up).await {
+    // The row stays: by it, what was asked for earlier and comes late is refused.
+    let open = format!(
+        "UPDATE _vt.fence SET closed = 0, decided = {} WHERE {}",
+        fence.decided,
+        fence.row()
+    );
+    match in_attempts(sql, "removing the fence", &open, give_up).await {
         Err(error)
             if NOTHING_THERE
                 .iter()

@@ -1,7 +1,7 @@
 //! Ends workflows. Each thing is done only when what must come before it is, and may be done again:
 //! once [`Ending`] stands in the record, there is one way to go.
 //!
-//! Complete: streams off and sealed; then the source's tables dropped, behind their closed fence, so
+//! Complete: streams off, and no more of them on any server; then the source's tables dropped, behind their closed fence, so
 //! that no stale gate ever writes to a table that is about to go; then fences and `_vt`; then, in
 //! one transaction, rules, VSchema entries and the record. Cancel: reads back, and gates follow;
 //! then the same with the sides swapped.
@@ -110,7 +110,9 @@ async fn clear(to: Fenced<'_>, loaded: Loaded, side: Side) -> Result<(), Outcome
     let record = loaded.record.clone();
     let moves_tables = record.kind == WorkflowKind::MoveTables;
     let records = to.world.cluster().load_records().await?;
-    on_all(to, &records, &record, side, vt::seal_all(&record)).await?;
+    for side in [Side::Source, Side::Target] {
+        on_all(to, &records, &record, side, vt::end(&record)).await?;
+    }
     to.world.failpoint("conductor.end:sealed").await;
     if moves_tables {
         drop_tables(to, &records, &record, side).await?;

@@ -14,12 +14,19 @@ pub fn seal_before(record: &WorkflowRecord) -> Sql {
     )])
 }
 
-/// Nothing of any epoch is committed any more where this has run.
-pub fn seal_all(record: &WorkflowRecord) -> Sql {
-    statements(vec![seal(
-        record,
-        &format!("epoch <= {}", record.streams.epoch),
-    )])
+/// The workflow has ended: nothing of any epoch is committed, and no stream of it begins any more
+/// where this has run.
+pub fn end(record: &WorkflowRecord) -> Sql {
+    let workflow = literal(&record.full_name());
+    let created_at = record.created_at;
+    // This row stays, until a workflow of the same name begins.
+    let mark = format!(
+        "INSERT INTO _vt.vreplication \
+         (workflow, source_shard, epoch, created_at, fence, sealed, state, message, pos) \
+         VALUES ({workflow}, '', 0, {created_at}, 0, 1, 'stopped', 'the workflow has ended', '') \
+         ON DUPLICATE KEY UPDATE created_at = GREATEST(created_at, {created_at})"
+    );
+    statements(vec![mark, seal(record, "epoch > 0")])
 }
 
 fn seal(record: &WorkflowRecord, epochs: &str) -> String {
@@ -29,11 +36,12 @@ fn seal(record: &WorkflowRecord, epochs: &str) -> String {
     )
 }
 
-/// Removes all that there is of the workflow.
+/// Removes what there is of the workflow, but for what [`end`] has written.
 pub fn forget(record: &WorkflowRecord) -> Sql {
     let workflow = literal(&record.full_name());
     let tables = ["vreplication_worker", "copy_state", "vreplication"];
-    let delete = |table| format!("DELETE FROM _vt.{table} WHERE workflow = {workflow}");
+    let delete =
+        |table| format!("DELETE FROM _vt.{table} WHERE workflow = {workflow} AND epoch > 0");
     statements(tables.map(delete).to_vec())
 }
 

@@ -19,6 +19,9 @@
 //! | `pos` | GTID set of the source: this shard holds exactly the source's rows as of it |
 //! | `stop_at`, `stop_until` | see below |
 //!
+//! A row with an empty `source_shard` and epoch 0 says that the workflow which was created then has
+//! ended: an agent that was away meanwhile begins no stream of it anew.
+//!
 //! **`_vt.copy_state`**, a row for each table of such a stream while there is a copy: `lastpk` (the
 //! key up to which rows are here; JSON array of hexadecimal cells; NULL: none yet), `chunk` (rises
 //! with `lastpk`, to compare the targets of a stream), `rows_copied`, `bytes_copied`, `done`.
@@ -270,6 +273,19 @@ async fn claim_in_transaction(
     let (id, condition) = (wanted.id, wanted.id.condition());
     conn.run(what, "BEGIN").await?;
     drop_older(conn, wanted).await?;
+    let ended = format!(
+        "SELECT created_at FROM _vt.vreplication \
+         WHERE workflow = {} AND source_shard = '' AND epoch = 0 FOR UPDATE",
+        literal(&id.workflow)
+    );
+    if let Some(row) = conn.query(what, &ended).await?.first()
+        && number(row, 0) >= wanted.created_at
+    {
+        return Err(StreamError::Superseded {
+            server: conn.name().to_owned(),
+            why: "the workflow has ended".to_owned(),
+        });
+    }
     let query = format!(
         "SELECT fence, claim, sealed, created_at FROM _vt.vreplication WHERE {condition} FOR UPDATE"
     );

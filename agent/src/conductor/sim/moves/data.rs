@@ -51,6 +51,8 @@ pub struct Server {
     pub log: Vec<Change>,
     pub fences: BTreeMap<String, FenceRow>,
     pub vt: BTreeMap<StreamKey, VtRow>,
+    /// Workflows that have ended.
+    pub ended: BTreeSet<String>,
     open: BTreeMap<u64, RowId>,
 }
 
@@ -346,6 +348,9 @@ impl Data {
         let Ok(server) = running(&mut inner, at) else {
             return false;
         };
+        if server.ended.contains(&stream.0) {
+            return false;
+        }
         let row = server.vt.entry(stream.clone()).or_insert(VtRow {
             token,
             sealed: false,

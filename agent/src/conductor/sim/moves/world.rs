@@ -326,12 +326,15 @@ fn run(server: &mut super::data::Server, statement: &str) {
         let workflow = quoted('\'');
         let number =
             |mark: &str| -> Option<u64> { statement.split_once(mark)?.1.trim().parse().ok() };
-        let last = number("epoch <= ").or_else(|| number("epoch < ").map(|n| n.saturating_sub(1)));
+        // Without a number: all.
+        let before = number("epoch < ").unwrap_or(u64::MAX);
         for ((of, _, epoch), row) in &mut server.vt {
-            if *of == workflow && last.is_some_and(|last| *epoch <= last) {
+            if *of == workflow && *epoch < before {
                 row.sealed = true;
             }
         }
+    } else if statement.starts_with("INSERT INTO _vt.vreplication") {
+        server.ended.insert(quoted('\''));
     } else if statement.starts_with("DELETE FROM _vt.vreplication WHERE") {
         let workflow = quoted('\'');
         server.vt.retain(|(of, _, _), _| *of != workflow);
