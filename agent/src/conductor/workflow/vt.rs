@@ -22,8 +22,8 @@ pub fn end(record: &WorkflowRecord) -> Sql {
     // This row stays, until a workflow of the same name begins.
     let mark = format!(
         "INSERT INTO _vt.vreplication \
-         (workflow, source_shard, epoch, created_at, fence, sealed, state, message, pos) \
-         VALUES ({workflow}, '', 0, {created_at}, 0, 1, 'stopped', 'the workflow has ended', '') \
+         (workflow, source_shard, epoch, created_at, fence, claim, sealed, state, message, pos) \
+         VALUES ({workflow}, '', 0, {created_at}, 0, 0, 1, 'stopped', 'the workflow has ended', '') \
          ON DUPLICATE KEY UPDATE created_at = GREATEST(created_at, {created_at})"
     );
     statements(vec![mark, seal(record, "epoch > 0")])
