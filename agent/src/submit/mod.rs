@@ -158,7 +158,9 @@ pub async fn submit(
     }
     refuse_if_active(cluster).await?;
     check_plan(approval)?;
-    let live = observe::gather(cluster, agents, Some(desired)).await?.live;
+    // As the plan was made: one of an operation does not ask servers about definitions.
+    let asked = approval.operation.is_none().then_some(desired);
+    let live = observe::gather(cluster, agents, asked).await?.live;
     if live.records.hosts.is_empty() {
         return Err(SubmitError::NoAgent {
             cluster: cluster.name().to_owned(),

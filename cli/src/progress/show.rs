@@ -91,7 +91,11 @@ fn took(step: &StepProgress) -> String {
 /// failed.
 fn doing(step: &StepProgress) -> String {
     let message = step.message.lines().next().unwrap_or_default();
-    let work = step.work.as_ref().map(work::words).unwrap_or_default();
+    let work = step
+        .work
+        .as_ref()
+        .filter(|_| step.state == StepState::Running);
+    let work = work.map(work::words).unwrap_or_default();
     match (work.as_str(), message) {
         ("", message) => message.to_owned(),
         (_, "") => work,

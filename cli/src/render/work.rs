@@ -39,9 +39,12 @@ pub fn words(work: &StepWork) -> String {
     parts.join(", ")
 }
 
-/// The time that is left at this rate.
+/// The time that is left at this rate. The rate of the first rows says nothing.
 fn left(work: &StepWork) -> Option<Duration> {
     let rows = work.rows_total.checked_sub(work.rows_done)?;
+    if work.rows_done < work.rows_total / 100 {
+        return None;
+    }
     (rows > 0)
         .then(|| rows.checked_div(work.rows_per_second))
         .flatten()

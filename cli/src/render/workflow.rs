@@ -5,7 +5,7 @@ use std::time::Duration;
 use owo_colors::OwoColorize as _;
 use vtplan_state::model::{ShardName, Side, SwitchPhase, UnixMillis, WorkflowKind, WorkflowSide};
 
-use super::table::{Table, number};
+use super::table::{Table, number, rows};
 use super::text::bytes_text;
 use super::{vdiff, when};
 use crate::workflows::document::{State, StreamDocument, WholeDocument, WorkflowDocument};
@@ -113,10 +113,11 @@ fn streams(streams: &[StreamDocument]) -> String {
         "FROM", "HOST", "READS", "STATE", "ROWS", "BYTES", "RATE", "LEFT", "LAG",
     ]);
     for s in streams {
-        let unseen = s.host.is_none();
-        let of = |done: String, all: String| match unseen {
-            true => String::new(),
-            false => format!("{done} of {all}"),
+        // A stream back copies nothing, and of one that nobody runs nothing is known.
+        let copies = s.rows_total > 0 || s.state == "copying";
+        let of = |done: String, all: String| match copies {
+            true => format!("{done} of {all}"),
+            false => String::new(),
         };
         table.row([
             s.from.clone(),
@@ -127,7 +128,7 @@ fn streams(streams: &[StreamDocument]) -> String {
             of(bytes_text(s.bytes_copied), bytes_text(s.bytes_total)),
             match s.rows_per_second {
                 0 => String::new(),
-                rate => format!("{} rows/s", number(rate)),
+                rate => format!("{}/s", rows(rate)),
             },
             s.seconds_left
                 .filter(|_| s.state == "copying")
