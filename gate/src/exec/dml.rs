@@ -85,7 +85,7 @@ impl Session {
                 }
                 return Err(match failure {
                     // Nothing is left of it.
-                    Failure::Sql(error) if alone => match Stale::of(&error) {
+                    Failure::Sql(error) if alone => match Stale::of_plan(plan, &error) {
                         Some(stale) => Failure::Again(error, stale),
                         None => Failure::Sql(error),
                     },

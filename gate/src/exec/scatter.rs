@@ -51,7 +51,8 @@ impl Session {
                 }
                 Err(ScatterError::Sql(at, error)) => {
                     let error = placed(error, &parts[at]);
-                    let stale = Stale::of(&error).filter(|_| fresh && !passed && !self.reserved);
+                    let stale =
+                        Stale::of_plan(plan, &error).filter(|_| fresh && !passed && !self.reserved);
                     if let Some(stale) = stale {
                         self.sequence = first;
                         self.close(parts);

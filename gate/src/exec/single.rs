@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use vtplan_state::model::TabletType;
-
 use super::forward::{ForwardError, Forwarded, forward_answer};
 use super::stale::{Stale, is_whole, placed};
 use super::{Failure, Request, backend_failure};
@@ -44,9 +42,8 @@ impl Session {
                 }
                 Ok(Forwarded::Refused(error)) => {
                     let error = placed(error, &held);
-                    let stale = Stale::of(&error)
-                        .filter(|_| apart && is_whole(&plan.props))
-                        .filter(|_| plan.tablet_type == TabletType::Primary);
+                    let stale =
+                        Stale::of_plan(plan, &error).filter(|_| apart && is_whole(&plan.props));
                     if let Some(stale) = stale {
                         self.withdraw(held).await;
                         return Err(Failure::Again(error, stale));

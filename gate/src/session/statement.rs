@@ -198,7 +198,11 @@ impl Session {
         let topology = self.shared.topology.clone();
         let now = tokio::time::Instant::now();
         let since = *patience.again_since.get_or_insert(now);
-        let deadline = since + topology.buffer();
+        let deadline = match stale {
+            // The records that tell where it moves are on their way, if there are any.
+            Stale::Moving => since + topology.buffer() / 5,
+            _ => since + topology.buffer(),
+        };
         let mut changes = topology.changes();
         let newer = topology.snapshot().serving_revision() != patience.revision;
         if now >= deadline {
@@ -211,7 +215,7 @@ impl Session {
             // There is no such thing, by the newest records.
             Stale::Moved => return Err(error.into()),
             Stale::Gone => GONE_PAUSE,
-            Stale::Fenced => FENCE_PAUSE,
+            Stale::Fenced | Stale::Moving => FENCE_PAUSE,
         };
         let end = deadline.min(now + pause);
         let seen = patience.revision;
@@ -224,7 +228,7 @@ impl Session {
             true
         };
         let news = self.attended(news).await?;
-        if news || stale == Stale::Fenced {
+        if news || matches!(stale, Stale::Fenced | Stale::Moving) {
             Ok(())
         } else {
             Err(error.into())

@@ -6,6 +6,7 @@ mod fences;
 mod holds;
 mod rules;
 mod sequences;
+mod vanish;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -146,7 +147,7 @@ impl Moving {
         self.write(Txn::new().then(op)).await
     }
 
-    /// Waits until all gates say that a hold is drained.
+    /// Waits until all gates say that a hold is drained which they have seen.
     pub async fn drained(&self, id: &str) {
         until("the hold is drained", async || {
             self.gates().await.values().all(|g| g.drained.contains(id))
