@@ -9,6 +9,8 @@
 mod assemble;
 mod dump;
 mod event;
+#[cfg(test)]
+mod fuzz;
 mod jsonb;
 mod number;
 mod statement;
