@@ -301,7 +301,7 @@ impl Drop for Lab {
     }
 }
 
-fn kill_server_of(dir: &Path) {
+pub fn kill_server_of(dir: &Path) {
     for file in ["mysqld.pid", "spawned.pid"] {
         let Ok(text) = std::fs::read_to_string(dir.join(file)) else {
             continue;

@@ -11,16 +11,19 @@ use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, Row, Value};
 use rand::rngs::StdRng;
 use rand::{RngExt as _, SeedableRng as _};
-use vtplan_agent::proto::v1::{ObserveStreamsRequest, StreamStatus, WaitForStreamRequest};
+use vtplan_agent::proto::v1::{
+    ObserveStreamsRequest, ResumeStreamsRequest, StreamStatus, WaitForStreamRequest,
+};
+use vtplan_agent::{Agent, AgentConfig};
 use vtplan_state::model::{
-    Durability, FlavorKind, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord, Side,
+    Durability, FlavorKind, HostName, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord, Side,
     StreamsWanted, TableName, TabletRecord, TabletType, VSchemaKeyspace, WorkflowKind,
     WorkflowName, WorkflowRecord, WorkflowSide,
 };
 use vtplan_state::store::Op;
 use vtplan_state::store::lock::Lock;
 
-use crate::common::{Account, Lab, alias, free_port};
+use crate::common::{Lab, alias, free_port};
 
 pub const KS: &str = "shop";
 pub const TABLES: [&str; 2] = ["orders", "notes"];
@@ -40,6 +43,8 @@ pub type Shard = (&'static str, &'static [u32]);
 
 pub struct Move {
     pub lab: Lab,
+    /// Runs the targets, when they are of another flavor.
+    other: Option<(Agent, AgentConfig)>,
     pub from: Vec<Shard>,
     pub to: Vec<Shard>,
     pub record: WorkflowRecord,
@@ -48,8 +53,36 @@ pub struct Move {
 impl Move {
     /// Servers, tables and VSchema; the workflow's record is written by [`Move::begin`].
     pub async fn new(flavor: (FlavorKind, Option<PathBuf>), from: &[Shard], to: &[Shard]) -> Self {
+        Self::between(flavor, None, from, to).await
+    }
+
+    /// The targets are of another flavor, on a host of their own.
+    pub async fn between(
+        flavor: (FlavorKind, Option<PathBuf>),
+        other: Option<(FlavorKind, Option<PathBuf>)>,
+        from: &[Shard],
+        to: &[Shard],
+    ) -> Self {
         let mut lab = Lab::new(flavor.0, flavor.1).await;
         lab.start().await;
+        let target_flavor = other.as_ref().map_or(lab.flavor, |(flavor, _)| *flavor);
+        let other = match other {
+            None => None,
+            Some((_, mysqld)) => {
+                let mut config = lab.config.clone();
+                config.name = HostName::new("h2").unwrap();
+                config.data_dir = lab.config.data_dir.with_file_name("h2");
+                config.mysqld = mysqld;
+                let agent = Agent::start(config.clone(), lab.store.clone())
+                    .await
+                    .unwrap();
+                Some((agent, config))
+            }
+        };
+        let target_host = match &other {
+            None => lab.config.name.clone(),
+            Some((_, config)) => config.name.clone(),
+        };
         let keys = lab.cluster.keys().clone();
         let keyspace = KeyspaceRecord {
             name: ks(),
@@ -73,9 +106,12 @@ impl Move {
                         keyspace: ks(),
                         shard: shard(name),
                         tablet_type: TabletType::Replica,
-                        host: lab.config.name.clone(),
+                        host: match serving {
+                            true => lab.config.name.clone(),
+                            false => target_host.clone(),
+                        },
                         mysql_port: free_port(),
-                        flavor: lab.flavor,
+                        flavor: if serving { lab.flavor } else { target_flavor },
                     };
                     ops.push(Op::put(keys.tablet(&record.alias), &record));
                 }
@@ -116,13 +152,13 @@ impl Move {
         };
         let this = Self {
             lab,
+            other,
             from: from.to_vec(),
             to: to.to_vec(),
             record,
         };
         for (_, uids) in from.iter().chain(to) {
-            this.wait_for_primary(uids[0]).await;
-            let mut conn = this.connect(uids[0]).await;
+            let mut conn = this.connect_when_primary(uids[0]).await;
             for statement in SCHEMA {
                 let give_up = Instant::now() + PATIENCE;
                 // The agent may not have allowed administrators to write yet.
@@ -136,7 +172,6 @@ impl Move {
         this
     }
 
-    #[allow(dead_code)]
     pub async fn put_shard(&self, name: &str, primary: u32, term: u64, serving: bool) {
         let record = shard_record(name, primary, term, serving);
         let key = self.lab.cluster.keys().shard(&ks(), &record.shard);
@@ -144,33 +179,56 @@ impl Move {
     }
 
     /// Waits until the server has its keyspace's database, and lets an administrator write.
-    pub async fn wait_for_primary(&self, uid: u32) {
-        let query = format!(
-            "SELECT schema_name FROM information_schema.schemata WHERE schema_name = '{KS}'"
-        );
+    pub async fn connect_when_primary(&self, uid: u32) -> Conn {
         let give_up = Instant::now() + PATIENCE;
         loop {
-            let seen = self.lab.observe(false).await;
-            let is_primary = crate::common::running(&seen, uid).is_some_and(|s| {
-                matches!(s.role, vtplan_planner::live::ObservedRole::Primary { .. })
-            });
-            if is_primary {
-                break;
+            if let Some(mut conn) = self.try_connect(uid).await {
+                let writes = conn.query_drop("CREATE DATABASE IF NOT EXISTS _vt").await;
+                if writes.is_ok() {
+                    return conn;
+                }
             }
-            assert!(
-                Instant::now() < give_up,
-                "{uid} does not become primary: {seen:#?}"
-            );
+            assert!(Instant::now() < give_up, "{uid} does not become primary");
             tokio::time::sleep(Duration::from_millis(50)).await;
         }
-        self.lab.wait_for_value(uid, &query, KS).await;
     }
 
     /// As the administrator, in the keyspace's database.
     pub async fn connect(&self, uid: u32) -> Conn {
-        let mut conn = self.lab.connect(uid, Account::Admin).await;
-        conn.query_drop(format!("USE {KS}")).await.unwrap();
-        conn
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            if let Some(conn) = self.try_connect(uid).await {
+                return conn;
+            }
+            assert!(Instant::now() < give_up, "{uid} does not answer");
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    }
+
+    async fn try_connect(&self, uid: u32) -> Option<Conn> {
+        let records = self.lab.cluster.load_records().await.unwrap();
+        let credentials = self.lab.cluster.credentials().await.unwrap().unwrap();
+        let options = mysql_async::OptsBuilder::default()
+            .ip_or_hostname("127.0.0.1")
+            .tcp_port(records.tablets[&alias(uid)].mysql_port)
+            .prefer_socket(false)
+            .user(Some(credentials.admin_user))
+            .pass(Some(credentials.admin_password))
+            .db_name(Some(KS));
+        Conn::new(options).await.ok()
+    }
+
+    pub async fn run(&self, uid: u32, statement: &str) {
+        let mut conn = self.connect(uid).await;
+        conn.query_drop(statement).await.unwrap();
+        conn.disconnect().await.unwrap();
+    }
+
+    pub async fn value(&self, uid: u32, query: &str) -> String {
+        let mut conn = self.connect(uid).await;
+        let value: Option<Option<String>> = conn.query_first(query).await.unwrap();
+        conn.disconnect().await.unwrap();
+        value.flatten().unwrap_or_default()
     }
 
     pub async fn put_workflow(&self) {
@@ -219,11 +277,12 @@ impl Move {
     }
 
     pub async fn position(&self, uid: u32) -> String {
-        let query = match self.lab.flavor {
+        let records = self.lab.cluster.load_records().await.unwrap();
+        let query = match records.tablets[&alias(uid)].flavor {
             FlavorKind::MariaDb => "SELECT @@gtid_current_pos",
             FlavorKind::MySql => "SELECT @@gtid_executed",
         };
-        self.lab.read(uid, query).await.replace('\n', "")
+        self.value(uid, query).await.replace('\n', "")
     }
 
     /// Waits until all targets have everything that the sources have now.
@@ -231,24 +290,97 @@ impl Move {
         for (from, uids) in &self.from {
             let position = self.position(self.primary_of(uids).await).await;
             for (_, target) in &self.to {
-                let ask = WaitForStreamRequest {
-                    alias: alias(target[0]).to_string(),
-                    keyspace: KS.to_owned(),
-                    workflow: self.record.name.to_string(),
-                    epoch: self.record.streams.epoch,
-                    from_shard: shard(from).to_string(),
-                    position: position.clone(),
-                    timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap(),
-                };
-                let answer = self.lab.client().await.wait_for_stream(ask).await;
-                let answer = answer.unwrap().into_inner();
-                assert!(
-                    answer.reached,
-                    "{position}: {answer:?} {:#?}",
-                    self.streams().await
-                );
+                match &self.other {
+                    None => self.wait_for_stream(from, target[0], &position).await,
+                    Some(_) => self.wait_for_pos(from, target[0], &position).await,
+                }
             }
         }
+    }
+
+    async fn wait_for_stream(&self, from: &str, target: u32, position: &str) {
+        let ask = WaitForStreamRequest {
+            alias: alias(target).to_string(),
+            keyspace: KS.to_owned(),
+            workflow: self.record.name.to_string(),
+            epoch: self.record.streams.epoch,
+            from_shard: shard(from).to_string(),
+            position: position.to_owned(),
+            timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap(),
+        };
+        let answer = self.lab.client().await.wait_for_stream(ask).await;
+        let answer = answer.unwrap().into_inner();
+        assert!(
+            answer.reached,
+            "{position}: {answer:?} {:#?}",
+            self.streams().await
+        );
+    }
+
+    /// Waits for what stands in `_vt`.
+    async fn wait_for_pos(&self, from: &str, target: u32, position: &str) {
+        let query = format!(
+            "SELECT pos FROM _vt.vreplication WHERE source_shard = '{}' AND epoch = {}",
+            shard(from),
+            self.record.streams.epoch
+        );
+        let give_up = Instant::now() + PATIENCE;
+        loop {
+            let pos = self.value(target, &query).await;
+            if vtplan_agent::flavor::gtid::contains(&pos, position) {
+                return;
+            }
+            assert!(
+                Instant::now() < give_up,
+                "{pos} is not {position}: {:#?}",
+                self.streams().await
+            );
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    }
+
+    /// Waits until all streams are in state error, and gives the first's message.
+    pub async fn error(&self) -> String {
+        let streams = self
+            .wait_for_streams("there is no error", |s| s.state == "error")
+            .await;
+        streams[0].message.clone()
+    }
+
+    pub async fn resume(&self) {
+        let ask = ResumeStreamsRequest {
+            keyspace: KS.to_owned(),
+            workflow: self.record.name.to_string(),
+        };
+        let answer = self.lab.client().await.resume_streams(ask).await.unwrap();
+        assert!(answer.into_inner().resumed > 0);
+    }
+
+    /// The values that rows of a shard may have as `cid`.
+    pub fn cids(&self, name: &str) -> Vec<i64> {
+        let definition = serde_json::from_str(r#"{"type": "xxhash"}"#).unwrap();
+        let vindex = vtplan_state::vindex::build(&definition).unwrap();
+        let here = |cid: &i64| {
+            let value = vtplan_state::vindex::VindexValue::Int(*cid);
+            match vindex.map(&[value]) {
+                vtplan_state::vindex::Destination::Id(id) => shard(name).key_range().contains(&id),
+                other => panic!("{other:?}"),
+            }
+        };
+        (1..200).filter(here).collect()
+    }
+
+    pub async fn end(mut self) {
+        if let Some((agent, config)) = self.other.take() {
+            agent.stop().await;
+            vtplan_agent::stop_servers(&config.data_dir, Duration::from_secs(60))
+                .await
+                .unwrap();
+        }
+        self.lab.stop_agent().await;
+        vtplan_agent::stop_servers(&self.lab.config.data_dir, Duration::from_secs(60))
+            .await
+            .unwrap();
     }
 
     async fn primary_of(&self, uids: &[u32]) -> u32 {
@@ -317,6 +449,19 @@ impl Move {
             }
         }
         count
+    }
+}
+
+impl Drop for Move {
+    /// A test that failed leaves nothing running either.
+    fn drop(&mut self) {
+        let Some((_, config)) = self.other.take() else {
+            return;
+        };
+        let tablets = std::fs::read_dir(config.data_dir.join("tablets"));
+        for entry in tablets.into_iter().flatten().flatten() {
+            crate::common::kill_server_of(&entry.path());
+        }
     }
 }
 

@@ -278,14 +278,15 @@ impl Writing {
     ) -> Result<Option<String>, StreamError> {
         let mut packet = format!("BEGIN;{};", self.claim.check()).into_bytes();
         // Which statements are to be about one row, of which table.
-        let mut exact: Vec<Option<u32>> = vec![None, None];
+        let mut exact: Vec<Option<(u32, &[u8])>> = vec![None, None];
         let mut stop = None;
         for transaction in transactions {
             let mut start = 0;
             for op in &transaction.ops.list {
                 let end = op.end as usize;
-                packet.extend_from_slice(&transaction.ops.text[start..end]);
-                exact.push(op.exact.then_some(op.table));
+                let statement = &transaction.ops.text[start..end];
+                packet.extend_from_slice(statement);
+                exact.push(op.exact.then_some((op.table, statement)));
                 start = end;
                 if packet.len() > PACKET {
                     let seen = self
@@ -306,15 +307,15 @@ impl Writing {
         &self,
         conn: &mut Connection,
         packet: Vec<u8>,
-        exact: &[Option<u32>],
+        exact: &[Option<(u32, &[u8])>],
     ) -> Result<Option<String>, StreamError> {
         let what = format!("applying changes to shard {}", self.shard);
         let outcomes = conn.run(&what, packet).await?;
         for (outcome, exact) in outcomes.iter().zip(exact) {
-            if let Some(table) = exact
+            if let Some((table, statement)) = exact
                 && outcome.affected != 1
             {
-                return Err(self.missing(*table, outcome.affected));
+                return Err(self.missing(*table, statement, outcome.affected));
             }
         }
         // Only a transaction's first packet has the row of the check.
@@ -337,9 +338,12 @@ impl Writing {
         duplicate(&tables.join("` or `"), &self.shard, error)
     }
 
-    fn missing(&self, table: u32, affected: u64) -> StreamError {
+    fn missing(&self, table: u32, statement: &[u8], affected: u64) -> StreamError {
+        let statement = String::from_utf8_lossy(statement);
+        let row = statement.rfind(" WHERE ").map_or("", |at| &statement[at..]);
+        let row: String = row.trim_end_matches(';').chars().take(200).collect();
         StreamError::Refused(format!(
-            "a row of table `{}` that the source changed was found {affected} times on target shard {}: its rows were changed by others than the stream; a comparison (`vtplan workflow vdiff`) shows which, cancel the workflow and start it again to copy anew",
+            "the row of table `{}`{row} that the source changed was found {affected} times on target shard {}: its rows were changed by others than the stream; a comparison (`vtplan workflow vdiff`) shows which, cancel the workflow and start it again to copy anew",
             self.table(table),
             self.shard
         ))

@@ -113,13 +113,16 @@ impl Connection {
             };
             while result.columns().is_some() {
                 let affected = result.affected_rows();
-                // Going on to the next statement's result is what fails when that one does.
                 match result.collect::<Row>().await {
                     Ok(rows) => outcomes.push(Outcome { affected, rows }),
                     Err(error) => return Err(failed(outcomes.len() + 1, error)),
                 }
             }
-            Ok(())
+            // The error of a statement that is not the first is kept as if it were a result.
+            match result.drop_result().await {
+                Ok(()) => Ok(()),
+                Err(error) => Err(failed(outcomes.len(), error)),
+            }
         };
         let worked = timeout(PATIENCE, work).await;
         self.used_at = Instant::now();
