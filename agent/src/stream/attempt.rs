@@ -270,6 +270,7 @@ impl Attempt<'_> {
                 &work.vschema,
                 &shards,
                 work.is_first,
+                (work.streams > 1).then_some(&work.from_vschema),
             )
         };
         // Each target is compared; what is used is the first's.

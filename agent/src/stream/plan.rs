@@ -42,6 +42,8 @@ pub struct Work {
     pub targets: Vec<TargetShard>,
     /// Of the keyspace that is written.
     pub vschema: VSchemaKeyspace,
+    /// Of the keyspace that is read: by which columns its rows are spread over its shards.
+    pub from_vschema: VSchemaKeyspace,
     /// How many streams write to the same targets.
     pub streams: usize,
     /// The first of these: it carries the rows that belong on every shard.
@@ -162,6 +164,7 @@ impl StreamPlan {
                 to_keyspace: to.keyspace.clone(),
                 targets,
                 vschema: vschema(records, &to.keyspace, &workflow.tables),
+                from_vschema: vschema(records, &from.keyspace, &workflow.tables),
                 streams: from.shards.len(),
                 is_first: from.shards.first() == Some(&key.shard),
                 source_primary: primary(&from.keyspace, &key.shard),

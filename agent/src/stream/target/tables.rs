@@ -22,6 +22,10 @@ pub struct MovedTable {
     /// Whether this stream carries the rows that belong on every shard; the others leave them to
     /// it.
     carries_reference: bool,
+    /// Columns that tell rows of this stream from those of others, beyond the key: while a row
+    /// moves from one shard of the source to another, the target may have the other shard's row
+    /// with the same key.
+    spread_by: Vec<usize>,
 }
 
 /// Statements that do to one target what a change does, all of them about one table.
@@ -66,6 +70,9 @@ pub enum Present {
 }
 
 impl MovedTable {
+    /// `shared_with`: the VSchema of the side that is read, when other streams write to the same
+    /// targets.
+    ///
     /// # Errors
     /// The table is not the same on both sides; the VSchema does not say where rows go.
     pub fn new(
@@ -74,8 +81,10 @@ impl MovedTable {
         vschema: &VSchemaKeyspace,
         shards: &[ShardName],
         carries_reference: bool,
+        shared_with: Option<&VSchemaKeyspace>,
     ) -> Result<Self, StreamError> {
         compare(&source, &target)?;
+        let spread_by = shared_with.map_or(Vec::new(), |vschema| spread_by(&source, vschema));
         let sharder = Sharder::new(&source, vschema, shards)?;
         let columns: Vec<String> = source.columns.iter().map(ColumnShape::quoted).collect();
         let insert = format!(
@@ -89,6 +98,7 @@ impl MovedTable {
             sharder,
             insert: insert.into_bytes(),
             carries_reference,
+            spread_by,
         })
     }
 
@@ -233,10 +243,10 @@ impl MovedTable {
         self.source.key.iter().all(|&c| before[c] == after[c])
     }
 
-    /// ` WHERE ` the row's key.
+    /// ` WHERE ` the row's key, and what makes it a row of this stream.
     fn write_where(&self, row: &Row, text: &mut Vec<u8>) {
         text.extend_from_slice(b" WHERE ");
-        for (i, &c) in self.source.key.iter().enumerate() {
+        for (i, &c) in self.source.key.iter().chain(&self.spread_by).enumerate() {
             if i > 0 {
                 text.extend_from_slice(b" AND ");
             }
@@ -329,6 +339,19 @@ impl MovedTable {
             touched.push(hasher.finish());
         }
     }
+}
+
+/// The columns by which a table's rows are spread, without those of its key. None of them is NULL
+/// in a row that is on a shard.
+fn spread_by(table: &TableShape, vschema: &VSchemaKeyspace) -> Vec<usize> {
+    let of_vschema = vschema.tables.get(table.name.as_str());
+    let primary = of_vschema.and_then(|of_table| of_table.column_vindexes.first());
+    primary
+        .into_iter()
+        .flat_map(|vindex| vindex.column_names())
+        .filter_map(|name| table.column(name))
+        .filter(|column| !table.key.contains(column))
+        .collect()
 }
 
 /// # Errors

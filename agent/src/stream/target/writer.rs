@@ -11,7 +11,7 @@ use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
 use super::vt_tables::Claim;
-use super::{DUPLICATE, DUPLICATE_PATIENCE, duplicate};
+use super::{COPY_DUPLICATE_PATIENCE, DUPLICATE, duplicate};
 use crate::conductor::failpoint;
 use crate::flavor::literal;
 use crate::stream::error::StreamError;
@@ -168,8 +168,12 @@ impl ChunkWriter<'_> {
                 Some(code) if DUPLICATE.contains(&code) => {
                     // Another stream may be about to delete the row, if it has moved from shard to
                     // shard on the source.
-                    if !self.shared.shared_target || began.elapsed() > DUPLICATE_PATIENCE {
+                    if !self.shared.shared_target {
                         return Err(duplicate(&chunk.table, &self.shared.shard, error));
+                    }
+                    if began.elapsed() > COPY_DUPLICATE_PATIENCE {
+                        let error = duplicate(&chunk.table, &self.shared.shard, error);
+                        return Err(StreamError::InTheWay(error.to_string()));
                     }
                     sleep(Duration::from_millis(200)).await;
                     true
