@@ -5,8 +5,8 @@ use vtplan_state::model::{Ending, Side, WorkflowRecord};
 
 use super::digest;
 use super::draft::Draft;
-use super::moves::Move;
 use super::moves::workflow_steps::Way;
+use super::moves::{Move, Moves};
 use super::view::View;
 use crate::desired::{ChangePolicy, Desired, VDiffPolicy};
 use crate::live::Live;
@@ -29,7 +29,7 @@ pub fn make_operation_plan(
         .records
         .workflow(&operation.keyspace, &operation.workflow)
     {
-        Some(record) => steps(&view, &mut draft, &desired.changes, record, operation),
+        Some(record) => steps(&view, &mut draft, record, operation),
         None => not_there(&mut draft, operation),
     }
     let (steps, notes) = draft.finish()?;
@@ -81,13 +81,7 @@ fn not_there(draft: &mut Draft, operation: &WorkflowOperation) {
     }
 }
 
-fn steps(
-    view: &View,
-    draft: &mut Draft,
-    policy: &ChangePolicy,
-    record: &WorkflowRecord,
-    operation: &WorkflowOperation,
-) {
+fn steps(view: &View, draft: &mut Draft, record: &WorkflowRecord, operation: &WorkflowOperation) {
     if let Some((problem, help)) = refusal(record, operation.operation) {
         draft.error(
             "operation-refused",
@@ -101,8 +95,8 @@ fn steps(
         Operation::Switch | Operation::SwitchReads | Operation::Complete => Side::Target,
         Operation::Reverse | Operation::Cancel => Side::Source,
     };
-    let of = Move::of_record(record, goal);
-    let mut way = Way::new(view, draft, &of, policy, 0);
+    let moves = Moves::of(Move::of_record(record, goal));
+    let mut way = Way::new(view, draft, &moves, 0);
     match operation.operation {
         Operation::Switch => {
             way.finish_switch(Some(goal));

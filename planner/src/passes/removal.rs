@@ -251,7 +251,8 @@ fn may_go(
     let mut tables: BTreeSet<&str> = BTreeSet::new();
     let mut unknown = false;
     for shard in view.live.records.shards_of(keyspace) {
-        if view.holds_nothing(keyspace, shard) {
+        // What does not serve has copies of what does.
+        if !shard.serving || view.holds_nothing(keyspace, shard) {
             continue;
         }
         match view.tables(Some(shard)) {
@@ -362,6 +363,9 @@ fn remove_keyspace<'a>(
 
 /// Whether a shard holds no table, or only such as go with their move.
 fn keeps_nothing<'a>(view: &View<'a>, moves: &Moves, shard: &'a ShardRecord) -> bool {
+    if !shard.serving {
+        return shard.primary.is_none();
+    }
     let moved = |name: &TableName| moves.taking(&shard.keyspace, name).is_some();
     match view.tables(Some(shard)) {
         Tables::Known(there) => there.keys().all(moved),

@@ -5,7 +5,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeSet;
 
-use vtplan_state::model::{KeyspaceName, TableName, VSchemaKeyspace, VSchemaTable};
+use vtplan_state::model::{KeyspaceName, TableName, VSchemaKeyspace, VSchemaTable, WorkflowKind};
 
 use super::draft::{Draft, Order, Phase};
 use super::moves::{Move, Moves};
@@ -41,8 +41,8 @@ pub(crate) fn steps(
             after.extend(tables::creations(work));
         }
         after.extend(on_old_shards(moves, name));
-        after.extend(sequences(view, keyspace));
-        let late = is_late(view, name);
+        after.extend(sequences(view, moves, keyspace));
+        let late = is_late(view, moves, name);
         if late {
             after.extend(moves.reshards(name).map(Move::end_id));
         }
@@ -73,10 +73,13 @@ pub(crate) fn steps(
 /// Whether a keyspace's VSchema comes after its Reshards instead of before: where it is to be unsharded,
 /// as long as rows are found, and flow, by vindexes. Where it becomes sharded it comes before: with one
 /// shard serving, every row is there whatever the vindex.
-pub(crate) fn is_late(view: &View, name: &KeyspaceName) -> bool {
+pub(crate) fn is_late(view: &View, moves: &Moves, name: &KeyspaceName) -> bool {
     let live = view.live.records.vschemas.get(name);
     let desired = view.desired.keyspaces.get(name);
-    live.is_some_and(|live| live.sharded) && desired.is_some_and(|d| !d.is_sharded())
+    let move_tables = |m: &Move| m.kind == WorkflowKind::MoveTables;
+    live.is_some_and(|live| live.sharded)
+        && desired.is_some_and(|d| !d.is_sharded())
+        && !moves.touching(name).any(move_tables)
 }
 
 /// The spec's VSchema as it is to be while tables move: without those that have not begun to come,
@@ -177,7 +180,7 @@ fn raise(
 }
 
 /// The steps that make ready the sequences that a keyspace's tables take numbers from.
-pub(crate) fn sequences(view: &View, keyspace: &DesiredKeyspace) -> Vec<StepId> {
+pub(crate) fn sequences(view: &View, moves: &Moves, keyspace: &DesiredKeyspace) -> Vec<StepId> {
     let mut steps = Vec::new();
     for table in keyspace.vschema.tables.values() {
         let Some(auto) = &table.auto_increment else {
@@ -189,7 +192,7 @@ pub(crate) fn sequences(view: &View, keyspace: &DesiredKeyspace) -> Vec<StepId> 
                 steps.push(ids::create_table(name, shard, table));
                 steps.push(ids::init_sequence(name, shard, table));
             }
-            if keyspace.is_sharded() && !of.is_sharded() && !is_late(view, name) {
+            if keyspace.is_sharded() && !of.is_sharded() && !is_late(view, moves, name) {
                 steps.push(ids::apply_vschema(name));
             }
         }

@@ -105,6 +105,13 @@ pub(crate) struct Moves<'a> {
 }
 
 impl<'a> Moves<'a> {
+    /// One move alone.
+    pub(crate) fn of(one: Move<'a>) -> Self {
+        let mut moves = Self::default();
+        moves.add(one);
+        moves
+    }
+
     fn add(&mut self, found: Move<'a>) {
         let index = self.list.len();
         match found.kind {

@@ -121,7 +121,9 @@ fn is_new(
 ) -> bool {
     let mut there: Vec<(&ShardName, &ObservedTable)> = Vec::new();
     let mut unseen = None;
-    for record in view.live.records.shards_of(keyspace) {
+    // Those that do not serve are on their way out.
+    let shards = view.live.records.shards_of(keyspace).filter(|s| s.serving);
+    for record in shards {
         match view.tables(Some(record)) {
             Tables::Fresh => {}
             Tables::Known(tables) => there.extend(tables.get(table).map(|t| (&record.shard, t))),
@@ -233,7 +235,7 @@ fn move_tables<'a>(
     let before = draft.errors.len();
     let moved: BTreeSet<&TableName> = tables.iter().copied().collect();
     refuse_sequences(draft, &source, desired, &tables);
-    refuse_foreign_keys(draft, &source, to, &moved);
+    refuse_foreign_keys(view, draft, &source, to, &moved);
     for table in &tables {
         check_table(view, draft, &source, to, desired, table);
     }
@@ -371,23 +373,31 @@ fn refuse_sequences(
     }
 }
 
-/// A foreign key does not reach into another keyspace.
+/// A foreign key does not reach into another keyspace. What the spec adds to the source counts too.
 fn refuse_foreign_keys(
+    view: &View,
     draft: &mut Draft,
     source: &Source,
     to: &KeyspaceName,
     moved: &BTreeSet<&TableName>,
 ) {
     // The shards of a keyspace have the same tables.
-    let Some((shard, tables)) = source.shards.first() else {
+    let Some((shard, there)) = source.shards.first() else {
         return;
     };
-    for (child, table) in *tables {
-        for (db, parent) in foreign_keys::references(&table.definition) {
+    let stays = view.desired.keyspaces.get(source.keyspace);
+    let new = stays.into_iter().flat_map(|d| &d.tables);
+    let new = new.filter(|(name, _)| !there.contains_key(*name));
+    let all: BTreeMap<&TableName, &str> = new
+        .map(|(name, table)| (name, table.statement.as_str()))
+        .chain(there.iter().map(|(name, t)| (name, t.definition.as_str())))
+        .collect();
+    for (child, definition) in &all {
+        for (db, parent) in foreign_keys::references(definition) {
             if db.is_some_and(|db| db != source.keyspace.as_str()) || parent == child.as_str() {
                 continue;
             }
-            let Some((parent, _)) = tables.get_key_value(parent.as_str()) else {
+            let Some(parent) = all.keys().find(|name| name.as_str() == parent) else {
                 continue;
             };
             let (goes, stays) = match (moved.contains(child), moved.contains(parent)) {

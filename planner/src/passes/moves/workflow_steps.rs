@@ -43,7 +43,7 @@ mod rank {
 
 pub(crate) fn steps(view: &View, draft: &mut Draft, moves: &Moves, shards: &[ShardWork]) {
     for (index, found) in moves.all().iter().enumerate() {
-        let mut way = Way::new(view, draft, found, &view.desired.changes, index);
+        let mut way = Way::new(view, draft, moves, index);
         way.reparents = of_move(found, shards)
             .flat_map(primaries::reparent_id)
             .collect();
@@ -62,7 +62,7 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, moves: &Moves, shards: &[Sha
 /// Ends every workflow where its traffic is, for the cluster is destroyed.
 pub(crate) fn end_all(view: &View, draft: &mut Draft, moves: &Moves) {
     for (index, found) in moves.all().iter().enumerate() {
-        let mut way = Way::new(view, draft, found, &view.desired.changes, index);
+        let mut way = Way::new(view, draft, moves, index);
         way.finish_switch(None);
         match found.goal {
             Side::Target => way.complete(),
@@ -75,6 +75,7 @@ pub(crate) fn end_all(view: &View, draft: &mut Draft, moves: &Moves) {
 pub(crate) struct Way<'w, 'v, 'd> {
     view: &'w View<'v>,
     draft: &'d mut Draft,
+    moves: &'w Moves<'v>,
     of: &'w Move<'v>,
     policy: &'w ChangePolicy,
     index: usize,
@@ -87,13 +88,14 @@ impl<'w, 'v, 'd> Way<'w, 'v, 'd> {
     pub(crate) fn new(
         view: &'w View<'v>,
         draft: &'d mut Draft,
-        of: &'w Move<'v>,
-        policy: &'w ChangePolicy,
+        moves: &'w Moves<'v>,
         index: usize,
     ) -> Self {
+        let (of, policy) = (&moves.all()[index], &view.desired.changes);
         Self {
             view,
             draft,
+            moves,
             of,
             policy,
             index,
@@ -523,7 +525,7 @@ impl<'w, 'v, 'd> Way<'w, 'v, 'd> {
     fn vschemas(&self) -> Vec<StepId> {
         [&self.of.source.keyspace, &self.of.target.keyspace]
             .into_iter()
-            .filter(|keyspace| !vschema::is_late(self.view, keyspace))
+            .filter(|keyspace| !vschema::is_late(self.view, self.moves, keyspace))
             .map(ids::apply_vschema)
             .collect()
     }
@@ -587,12 +589,12 @@ fn of_move<'s, 'v>(
 
 /// Begins a move, once all that it needs is there.
 fn start(view: &View, way: &mut Way, shards: &[ShardWork]) {
-    let of = way.of;
+    let (of, moves) = (way.of, way.moves);
     let (source, target) = (&of.source, &of.target);
     let mut after = way.vschemas();
     for keyspace in [&source.keyspace, &target.keyspace] {
         if let Some(desired) = view.desired.keyspaces.get(keyspace) {
-            after.extend(vschema::sequences(view, desired));
+            after.extend(vschema::sequences(view, moves, desired));
         }
     }
     after.extend(way.reparents.iter().cloned());

@@ -1,7 +1,4 @@
-//! What holds of every plan, over generated cases: the same ones in every run, others with
-//! `VTPLAN_TEST_SEED=N`.
-
-mod common;
+//! Clusters that are made, changed and removed.
 
 use std::cell::Cell;
 use std::collections::{BTreeMap, BTreeSet, HashMap, HashSet};
@@ -16,9 +13,8 @@ use vtplan_state::model::{
     HostName, KeyspaceName, ShardName, TableName, TabletAlias, WorkflowKind,
 };
 
-use common::{Case, Numbers, case, desired, live, some_in_any_order};
-
-type Checked = Result<(), TestCaseError>;
+use crate::cluster_cases::{self, Case, case, desired, live};
+use crate::{Checked, Numbers, left_after, some_in_any_order};
 
 /// Runs a property on cases that have a plan until `wanted` of them had steps.
 fn on_plans(wanted: u32, check: impl Fn(&Case, &Desired, &Live, &[Step]) -> Checked) {
@@ -57,39 +53,6 @@ fn on_plans(wanted: u32, check: impl Fn(&Case, &Desired, &Live, &[Step]) -> Chec
         rounds += 1;
         assert!(rounds < 100, "the generated cases hardly ever have a plan");
     }
-}
-
-/// Planning after `done` gives the steps that are left, with the dependencies that are left.
-fn left_after(desired: &Desired, live: &Live, steps: &[Step], done: &[&Step]) -> Checked {
-    let mut after = live.clone();
-    simulate::apply_all(&mut after, done.iter().copied());
-    let ids: HashSet<&str> = done.iter().map(|s| s.id.as_str()).collect();
-    let mut left: Vec<Step> = steps
-        .iter()
-        .filter(|s| !ids.contains(s.id.as_str()))
-        .cloned()
-        .collect();
-    for step in &mut left {
-        step.after.retain(|id| !ids.contains(id.as_str()));
-    }
-    let again = make_steps(desired, &after);
-    let Ok((again, _)) = again else {
-        return Err(TestCaseError::fail(format!(
-            "no plan after {ids:?}: {again:?}"
-        )));
-    };
-    if again != left {
-        let show = |steps: &[Step]| {
-            let lines = steps.iter().map(|s| serde_json::to_string(s).unwrap());
-            lines.collect::<Vec<_>>().join("\n")
-        };
-        let (left, again) = (show(&left), show(&again));
-        let diff = similar::TextDiff::from_lines(&left, &again);
-        let diff = diff.unified_diff().context_radius(0).to_string();
-        let done: Vec<&str> = done.iter().map(|s| s.id.as_str()).collect();
-        return Err(TestCaseError::fail(format!("after {done:?}:\n{diff}")));
-    }
-    Ok(())
 }
 
 #[test]
@@ -177,7 +140,7 @@ fn data_goes_only_where_the_spec_said_so() {
             .before
             .iter()
             .rev()
-            .map(|(shape, _)| common::desired(shape, &case.hosts));
+            .map(|(shape, _)| cluster_cases::desired(shape, &case.hosts));
         let consent = |keyspace: &KeyspaceName| {
             let now = desired.keyspaces.get(keyspace);
             let then = before

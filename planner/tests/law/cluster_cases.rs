@@ -9,7 +9,6 @@ use vtplan_planner::desired::{
     DesiredUser, OnRemove, PasswordSource, Pin,
 };
 use vtplan_planner::live::{Canonical, Live};
-use vtplan_planner::plan::Step;
 use vtplan_planner::{make_steps, simulate};
 use vtplan_state::model::{
     AutoIncrement, CellName, ColumnVindex, Durability, FlavorKind, HostName, HostRecord,
@@ -504,39 +503,4 @@ pub fn live(case: &Case) -> Live {
         }
     }
     live
-}
-
-/// Numbers that follow from a seed.
-pub struct Numbers(u64);
-
-impl Numbers {
-    pub fn new(seed: u64) -> Self {
-        Self(seed | 1)
-    }
-    pub fn below(&mut self, end: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % end.max(1)
-    }
-}
-
-/// Some of the steps in an order that their dependencies allow.
-pub fn some_in_any_order<'a>(steps: &'a [Step], numbers: &mut Numbers) -> Vec<&'a Step> {
-    let count = numbers.below(steps.len() + 1);
-    let mut done: Vec<&Step> = Vec::new();
-    let mut ids = std::collections::HashSet::new();
-    let mut left: Vec<&Step> = steps.iter().collect();
-    while done.len() < count {
-        let ready: Vec<usize> = (0..left.len())
-            .filter(|i| left[*i].after.iter().all(|id| ids.contains(id.as_str())))
-            .collect();
-        let Some(at) = ready.get(numbers.below(ready.len())) else {
-            break;
-        };
-        let step = left.remove(*at);
-        ids.insert(step.id.as_str());
-        done.push(step);
-    }
-    done
 }
