@@ -9,7 +9,7 @@ use crate::plan::{Show, ShowFilter};
 use crate::protocol::SqlError;
 use crate::protocol::constants::types;
 use crate::protocol::messages::{Column, OkPacket, Rows};
-use crate::session::{Diagnostics, Session};
+use crate::session::{Diagnostics, Session, SessionHandle};
 use crate::topology::Snapshot;
 
 /// Whether `text` matches a pattern of `LIKE`, case ignored.
@@ -88,7 +88,7 @@ impl Session {
                 errors_only,
                 count_only,
             } => return self.show_warnings(*errors_only, *count_only, request).await,
-            Show::Processlist { full } => self.processlist(*full),
+            Show::Processlist { full } => self.processlist(snapshot, *full),
         };
         self.put_rows(&rows, request).await
     }
@@ -138,7 +138,7 @@ impl Session {
         }
     }
 
-    fn processlist(&self, full: bool) -> Rows {
+    fn processlist(&self, snapshot: &Snapshot, full: bool) -> Rows {
         let mut rows = Rows::text(&["User", "Host", "db", "Command", "Time", "State", "Info"]);
         rows.columns.insert(0, Column::number("Id"));
         for session in self.shared.sessions.list() {
@@ -157,7 +157,7 @@ impl Session {
                 Some(info.target).filter(|t| !t.is_empty()),
                 Some(if text.is_some() { "Query" } else { "Sleep" }.to_owned()),
                 Some(info.since.as_secs().to_string()),
-                Some(String::new()),
+                Some(state(snapshot, &session, info.held_by)),
                 text,
             ]);
         }
@@ -206,6 +206,23 @@ impl Session {
                 .collect();
         }
         self.put_rows(&rows, request).await
+    }
+}
+
+/// What a session has to do with holds.
+fn state(snapshot: &Snapshot, session: &SessionHandle, held_by: Option<String>) -> String {
+    if let Some(hold) = held_by {
+        return format!("Held by {hold}");
+    }
+    let holds = snapshot.holds.iter();
+    let kept: Vec<&str> = holds
+        .filter(|hold| session.activity.blocks(hold))
+        .map(|hold| hold.record.id.as_str())
+        .collect();
+    if kept.is_empty() {
+        String::new()
+    } else {
+        format!("Keeps {} from going on", kept.join(", "))
     }
 }
 

@@ -75,6 +75,19 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
         .collect();
     pools.sort_by_key(|p| p["tablet"].as_str().map(str::to_owned));
     let slowest = shared.metrics.slowest();
+    let holds: Vec<Value> = snapshot
+        .holds
+        .iter()
+        .map(|hold| {
+            let sessions = shared.sessions.list();
+            let under_way = sessions.iter().filter(|s| s.activity.blocks(hold));
+            json!({
+                "id": hold.record.id,
+                "objects": hold.objects(),
+                "sessions_under_way": under_way.map(|s| s.id).collect::<Vec<_>>(),
+            })
+        })
+        .collect();
     Json(json!({
         "name": shared.config.name.as_str(),
         "cell": shared.config.cell.as_str(),
@@ -88,6 +101,8 @@ async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "session_count": sessions.len(),
         "sessions": sessions,
         "pools": pools,
+        "holds": holds,
+        "held_statements": shared.metrics.held_now(),
         "slowest": slowest,
     }))
 }

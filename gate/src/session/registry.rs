@@ -58,6 +58,8 @@ struct Texts {
     target: String,
     /// The template of the current or last statement: without literals.
     statement: Option<Arc<str>>,
+    /// The hold that the statement waits for.
+    held_by: Option<String>,
 }
 
 /// A moment of a session.
@@ -70,6 +72,8 @@ pub struct SessionInfo {
     pub statement: Option<String>,
     /// How long it has been running, or idle.
     pub since: Duration,
+    /// The hold that the statement waits for.
+    pub held_by: Option<String>,
 }
 
 impl SessionHandle {
@@ -95,6 +99,10 @@ impl SessionHandle {
         self.texts().statement = statement;
     }
 
+    pub fn set_held_by(&self, hold: Option<String>) {
+        self.texts().held_by = hold;
+    }
+
     pub fn busy(&self, busy: bool) {
         self.busy.store(busy, Ordering::Relaxed);
         if busy {
@@ -118,6 +126,7 @@ impl SessionHandle {
             target: texts.target.clone(),
             statement: statement.filter(|_| self.is_busy()),
             since: self.began.elapsed().saturating_sub(changed),
+            held_by: texts.held_by.clone(),
         }
     }
 

@@ -172,7 +172,9 @@ impl Session {
             }
         };
         self.shared.metrics.held(1);
+        self.handle.set_held_by(Some(hold.record.id.clone()));
         let waited = self.attended(gone).await;
+        self.handle.set_held_by(None);
         self.shared.metrics.held(-1);
         waited?.map_err(|()| {
             // ER_LOCK_WAIT_TIMEOUT: what applications know to try again.

@@ -90,9 +90,9 @@ pub static MOVING: Layout = Layout {
             "CREATE TABLE customer_seq (id BIGINT PRIMARY KEY, next_id BIGINT, cache BIGINT)",
             "INSERT INTO customer_seq VALUES (0, 1, 3)",
             "CREATE TABLE product (id BIGINT PRIMARY KEY, name VARCHAR(80))",
-            "CREATE TABLE customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80) UNIQUE)",
+            "CREATE TABLE customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80))",
         ],
-        _ => &["CREATE TABLE customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80) UNIQUE)"],
+        _ => &["CREATE TABLE customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80))"],
     },
 };
 

@@ -66,6 +66,11 @@ async fn a_hold_is_drained_when_what_began_has_ended_and_what_waits_goes_to_the_
             locker.query_first::<String, _>(sql).await.unwrap()
         });
         until("three statements wait", async || moving.held_now() == 3).await;
+        let states: Vec<mysql_async::Row> = reader.query("SHOW PROCESSLIST").await.unwrap();
+        let states: Vec<String> = states.iter().map(|r| r.get("State").unwrap()).collect();
+        let count = |state: &str| states.iter().filter(|s| *s == state).count();
+        assert_eq!(count("Held by move"), 2, "{states:?}");
+        assert_eq!(count("Keeps move from going on"), 1, "{states:?}");
         assert!(!moving.gates().await["gate0"].drained.contains("move"));
 
         begun.query_drop("COMMIT").await.unwrap();
