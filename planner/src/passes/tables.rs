@@ -103,14 +103,14 @@ fn shard_steps(
     {
         match live.get(table.name) {
             None => {
-                refuse_while_moving(draft, moves, work, table.name, "adds it");
+                refuse_while_moving(draft, moves, work, table.name, "adds");
                 create(draft, work, index, table, statement);
             }
             Some(there) => {
                 let steps = draft.len();
                 compare(draft, work, index, table.name, statement, *canonical, there);
                 if draft.len() > steps {
-                    refuse_while_moving(draft, moves, work, table.name, "changes it");
+                    refuse_while_moving(draft, moves, work, table.name, "changes");
                 }
             }
         }
@@ -121,7 +121,7 @@ fn shard_steps(
         .filter(|(name, _)| moves.taking(work.keyspace, name).is_none());
     for (index, (name, table)) in left_out.enumerate() {
         if let Some(why) = may_drop(view, previous, work, name, table) {
-            refuse_while_moving(draft, moves, work, name, "drops it");
+            refuse_while_moving(draft, moves, work, name, "drops");
             drop_table(draft, work, index, name, table, why);
         } else {
             draft.note(
@@ -237,9 +237,7 @@ fn refuse_while_moving(
             "workflow-conflict",
             running.full_name(),
             format!(
-                "the spec {change} while this workflow moves data to or from {}: the table \
-                 {}.{table}",
-                work.name(),
+                "the spec {change} the table {}.{table} while this workflow moves data",
                 work.keyspace
             ),
             super::moves::inference::ways_out(running),

@@ -31,7 +31,7 @@ pub(crate) fn steps(
         if before.is_some_and(|before| is_same(before, &wanted)) {
             continue;
         }
-        if let Some(before) = before {
+        if let Some(before) = before.filter(|_| !moves.is_refused(name)) {
             refuse_new_primary_vindexes(view, draft, moves, name, keyspace, before);
         }
         let mut after = vec![ids::create_keyspace(name)];

@@ -2,7 +2,7 @@
 
 use vtplan_state::model::{KeyspaceName, Side, WorkflowKind};
 
-use super::{Move, Moves, move_tables, reshard, running};
+use super::{Move, Moves, move_tables, reshard, running, shards_in_words};
 use crate::passes::draft::Draft;
 use crate::passes::previous::Previous;
 use crate::passes::view::View;
@@ -81,8 +81,8 @@ fn refuse_beside(draft: &mut Draft, new: &Move, other: &Move, keyspace: &Keyspac
             new.target.keyspace
         ),
         WorkflowKind::Reshard => format!(
-            "the spec gives `{keyspace}` the shards {} in place of {}",
-            super::list(&new.target.shards),
+            "the spec gives `{keyspace}` {} in place of {}",
+            shards_in_words(&new.target.shards),
             super::list(&new.source.shards)
         ),
     };
@@ -102,20 +102,20 @@ pub(crate) fn ways_out(workflow: &Move) -> String {
             let tables = super::list(&workflow.tables);
             (
                 format!(
-                    "{tables} in `{}` alone and with its shards {}",
+                    "{tables} in `{}` alone, which has {}",
                     target.keyspace,
-                    super::list(&target.shards)
+                    shards_in_words(&target.shards)
                 ),
                 format!("{tables} in `{}` alone", source.keyspace),
             )
         }
         WorkflowKind::Reshard => (
             format!(
-                "the shards {} in `{}`",
-                super::list(&target.shards),
+                "{} in `{}`",
+                shards_in_words(&target.shards),
                 target.keyspace
             ),
-            format!("the shards {}", super::list(&source.shards)),
+            shards_in_words(&source.shards),
         ),
     };
     let reverse = match workflow.record.map(|record| record.writes) {

@@ -196,6 +196,13 @@ impl<'a> Moves<'a> {
     }
 }
 
+/// "the shard `0`", "the shards `-80`, `80-`".
+pub(crate) fn shards_in_words<'s>(shards: impl IntoIterator<Item = &'s ShardName>) -> String {
+    let shards: Vec<&ShardName> = shards.into_iter().collect();
+    let plural = if shards.len() == 1 { "" } else { "s" };
+    format!("the shard{plural} {}", list(shards))
+}
+
 /// `a`, `b`, ...
 pub(crate) fn list<T: std::fmt::Display>(names: impl IntoIterator<Item = T>) -> String {
     let names: Vec<String> = names.into_iter().map(|name| format!("`{name}`")).collect();

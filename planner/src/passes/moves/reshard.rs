@@ -117,9 +117,9 @@ fn refuse_uncovered(
         "shards-do-not-cover",
         keyspace.as_str(),
         format!(
-            "the spec gives the keyspace the shards {} in place of {}, and these do not cover the \
-             same range: the keyspace was not made completely",
-            list(new),
+            "the spec gives the keyspace {} in place of {}, and these do not cover the same range: \
+             the keyspace was not made completely",
+            super::shards_in_words(new.iter().copied()),
             list(old)
         ),
         "apply the spec with the shards that it was begun with first, then the change",
@@ -267,7 +267,35 @@ fn tables<'a>(
             }
         }
     }
+    sound &= check_vindexes(view, draft, keyspace, desired, all.keys());
     sound.then_some(all)
+}
+
+/// A keyspace that becomes unsharded keeps its VSchema until the Reshard is completed, and rows flow by
+/// its vindexes.
+fn check_vindexes<'t>(
+    view: &View,
+    draft: &mut Draft,
+    keyspace: &KeyspaceName,
+    desired: &DesiredKeyspace,
+    tables: impl Iterator<Item = &'t TableName>,
+) -> bool {
+    let live = view.live.records.vschemas.get(keyspace);
+    let Some(live) = live.filter(|live| live.sharded && !desired.is_sharded()) else {
+        return true;
+    };
+    let mut sound = true;
+    for table in tables.filter(|table| !live.tables.contains_key(table.as_str())) {
+        draft.error(
+            "table-without-vindex",
+            format!("{keyspace}.{table}"),
+            "the keyspace gets one shard and becomes unsharded, and its present VSchema, by which \
+             rows go to and fro until that is completed, does not have the table",
+            "merge the shards first, and add the table in another change",
+        );
+        sound = false;
+    }
+    sound
 }
 
 fn refuse_unseen(

@@ -69,9 +69,9 @@ fn of_tables(view: &View, record: &WorkflowRecord) -> Result<Side, String> {
         let wanted: BTreeSet<&ShardName> = desired.shards.iter().collect();
         if wanted != side.shards.iter().collect() {
             return Err(format!(
-                "the spec gives `{}` the shards {} in place of {}",
+                "the spec gives `{}` {} in place of {}",
                 side.keyspace,
-                super::list(wanted),
+                super::shards_in_words(wanted),
                 super::list(&side.shards)
             ));
         }
@@ -91,8 +91,8 @@ fn of_shards(view: &View, record: &WorkflowRecord) -> Result<Side, String> {
         Ok(Side::Source)
     } else {
         Err(format!(
-            "the spec gives `{keyspace}` the shards {}",
-            super::list(&desired.shards)
+            "the spec gives `{keyspace}` {}",
+            super::shards_in_words(&desired.shards)
         ))
     }
 }

@@ -8,7 +8,7 @@ use vtplan_state::model::{
     WorkflowSide,
 };
 
-use super::{Move, Moves, list};
+use super::{Move, Moves, list, shards_in_words};
 use crate::desired::{ApprovePoint, ChangePolicy, Desired, VDiffPolicy};
 use crate::ids;
 use crate::passes::draft::{Draft, Order, Phase};
@@ -318,9 +318,9 @@ impl<'w, 'v, 'd> Way<'w, 'v, 'd> {
                 Risk::Safe,
                 None,
                 format!(
-                    "the new shards ({}) serve; the old ones ({}) no longer follow them",
-                    list(&of.target.shards),
-                    list(&of.source.shards)
+                    "{} took over from {}; nothing flows back any more",
+                    shards_in_words(&of.target.shards),
+                    shards_in_words(&of.source.shards)
                 ),
             ),
         };
@@ -399,7 +399,7 @@ impl<'w, 'v, 'd> Way<'w, 'v, 'd> {
             ),
             WorkflowKind::Reshard => (
                 None,
-                format!("the spec has the shards {} again", list(&of.source.shards)),
+                format!("the spec has {} again", shards_in_words(&of.source.shards)),
             ),
         };
         self.step(
@@ -563,7 +563,7 @@ fn place(of: &Move, side: Side) -> String {
     let of_side = of.side(side);
     match of.kind {
         WorkflowKind::MoveTables => of_side.keyspace.to_string(),
-        WorkflowKind::Reshard => format!("the shards {}", list(&of_side.shards)),
+        WorkflowKind::Reshard => shards_in_words(&of_side.shards),
     }
 }
 
@@ -625,9 +625,9 @@ fn start(view: &View, way: &mut Way, shards: &[ShardWork]) {
             target.keyspace
         ),
         WorkflowKind::Reshard => format!(
-            "the spec gives {} the shards {} in place of {}: a Reshard",
+            "the spec gives {} {} in place of {}: a Reshard",
             target.keyspace,
-            list(&target.shards),
+            shards_in_words(&target.shards),
             list(&source.shards)
         ),
     };
