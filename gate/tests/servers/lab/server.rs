@@ -1,11 +1,10 @@
 //! One server of either flavor.
 
-use std::collections::BTreeMap;
 use std::fs;
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::{Mutex, OnceLock, PoisonError};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -76,37 +75,42 @@ fn run(command: &mut Command) {
     );
 }
 
-/// A prepared data folder for each flavor, made once a process.
-fn template(flavor: Flavor, program: &Path) -> &'static Path {
-    static MADE: OnceLock<Mutex<BTreeMap<Flavor, &'static Path>>> = OnceLock::new();
-    let mut made = MADE
-        .get_or_init(Mutex::default)
-        .lock()
-        .unwrap_or_else(PoisonError::into_inner);
-    made.entry(flavor).or_insert_with(|| {
-        // Left to the system's cleaning: there is no end of a test process to hook into.
-        let folder = std::env::temp_dir().join(format!(
-            "vtplan-gate-test-{}-{flavor:?}",
-            std::process::id()
-        ));
-        let data = folder.join("data");
-        fs::create_dir_all(&folder).unwrap();
-        match flavor {
-            Flavor::MariaDb => run(Command::new("mariadb-install-db")
-                .args(["--no-defaults", "--user=root", "--skip-test-db"])
-                .arg("--auth-root-authentication-method=normal")
-                .arg(format!("--datadir={}", data.display()))),
-            Flavor::MySql => run(Command::new(program)
-                .args(["--no-defaults", "--initialize-insecure", "--user=root"])
-                .arg(format!("--datadir={}", data.display()))),
-        }
-        Box::leak(data.into_boxed_path())
-    })
+/// A prepared data folder for a flavor, made once on a machine for each version of the server.
+fn template(flavor: Flavor, program: &Path) -> PathBuf {
+    static MAKING: Mutex<()> = Mutex::new(());
+    let _one = MAKING.lock().unwrap_or_else(PoisonError::into_inner);
+    let version = Command::new(program).arg("--version").output().unwrap();
+    let version: String = String::from_utf8_lossy(&version.stdout)
+        .chars()
+        .filter(|c| c.is_ascii_alphanumeric() || *c == '.')
+        .collect();
+    let folder = std::env::temp_dir().join(format!("vtplan-gate-test-{version}"));
+    let data = folder.join("data");
+    if data.exists() {
+        return data;
+    }
+    // Another process may be about it too: whoever is first gives it its name.
+    let making = tempfile::tempdir().unwrap();
+    let made = making.path().join("data");
+    match flavor {
+        Flavor::MariaDb => run(Command::new("mariadb-install-db")
+            .args(["--no-defaults", "--user=root", "--skip-test-db"])
+            .arg("--auth-root-authentication-method=normal")
+            .arg(format!("--datadir={}", made.display()))),
+        Flavor::MySql => run(Command::new(program)
+            .args(["--no-defaults", "--initialize-insecure", "--user=root"])
+            .arg(format!("--datadir={}", made.display()))),
+    }
+    fs::create_dir_all(&folder).unwrap();
+    if let Err(error) = fs::rename(&made, &data) {
+        assert!(data.exists(), "{error}");
+    }
+    data
 }
 
 pub async fn start_server(flavor: Flavor, folder: &Path, id: u32, privileges: &str) -> Server {
     let program = flavor.program().unwrap();
-    copy_folder(template(flavor, &program), &folder.join("data"));
+    copy_folder(&template(flavor, &program), &folder.join("data"));
     // Of the copies each is a server of its own.
     let _ = fs::remove_file(folder.join("data/auto.cnf"));
     let (port, socket) = (free_port(), folder.join("mysql.sock"));
