@@ -64,6 +64,11 @@ impl Sql {
         }
     }
 
+    /// What the server calls the connection, for `KILL`.
+    pub fn id(&self) -> u32 {
+        self.conn.id()
+    }
+
     /// Runs a statement that gives no rows. `what` says in an error what failed; statements are
     /// not shown, they may hold passwords.
     pub async fn run(&mut self, what: &str, statement: &str) -> Result<u64, AgentError> {

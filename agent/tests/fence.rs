@@ -10,7 +10,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use vtplan_agent::proto::v1::{
     ExecuteSqlRequest, PrepareFenceRequest, RemoveFenceRequest, SetFenceRequest,
-    WaitForPositionRequest,
+    SetReadOnlyRequest, WaitForPositionRequest,
 };
 use vtplan_planner::live::ObservedRole;
 use vtplan_state::model::{Durability, TabletType};
@@ -366,4 +366,64 @@ async fn assert_streams_alone_write(lab: &Lab, uid: u32, id: u32) {
     let replica = if uid == 100 { 101 } else { 100 };
     let query = format!("SELECT CAST(COUNT(*) AS CHAR) FROM {KS}.t WHERE id = {id}");
     lab.wait_for_value(replica, &query, "1").await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_primary_that_is_held_for_a_reparent_takes_no_writes_of_streams_either() {
+    for (flavor, mysqld) in flavors() {
+        println!("on {flavor}");
+        let mut lab = Lab::new(flavor, mysqld).await;
+        shard_of_two(&mut lab).await;
+        lab.put_shard(Some(100), 1).await;
+        lab.wait_for_shard(100, 1, &[101]).await;
+        let create = format!("CREATE TABLE {KS}.t (id int PRIMARY KEY)");
+        lab.write(100, &create).await.unwrap();
+        let hold = SetReadOnlyRequest {
+            alias: alias(100).to_string(),
+            term: 1,
+            read_only: true,
+            hold_ms: 60_000,
+        };
+        let mut client = lab.client().await;
+        let held = client.set_read_only(hold).await.unwrap();
+        let mut stream = lab.connect(100, Account::Admin).await;
+        let insert = format!("INSERT INTO {KS}.t VALUES (1)");
+        let write = tokio::spawn(async move { stream.query_drop(insert).await });
+        let wait = WaitForPositionRequest {
+            alias: alias(101).to_string(),
+            position: held.into_inner().position,
+            timeout_ms: 60_000,
+        };
+        let waited = client.wait_for_position(wait).await.unwrap().into_inner();
+        assert!(waited.reached);
+        lab.put_shard(Some(101), 2).await;
+        lab.wait_for_shard(101, 2, &[100]).await;
+        write.await.unwrap().unwrap_err();
+        lab.write(101, &format!("INSERT INTO {KS}.t VALUES (2)"))
+            .await
+            .unwrap();
+        for uid in [100, 101] {
+            let query = format!("SELECT CAST(SUM(id) AS CHAR) FROM {KS}.t");
+            lab.wait_for_value(uid, &query, "2").await;
+        }
+
+        // One that is not moved after all lets streams write again.
+        let hold = SetReadOnlyRequest {
+            alias: alias(101).to_string(),
+            term: 2,
+            read_only: true,
+            hold_ms: 60_000,
+        };
+        client.set_read_only(hold.clone()).await.unwrap();
+        let release = SetReadOnlyRequest {
+            read_only: false,
+            ..hold
+        };
+        client.set_read_only(release).await.unwrap();
+        lab.wait_for_shard(101, 2, &[100]).await;
+        let mut stream = lab.connect(101, Account::Admin).await;
+        let insert = format!("INSERT INTO {KS}.t VALUES (3)");
+        stream.query_drop(insert).await.unwrap();
+        lab.end().await;
+    }
 }

@@ -1,8 +1,10 @@
 //! The fence on tables: statements, and running them on a primary as the admin.
 
 use std::collections::BTreeMap;
+use std::pin::pin;
 use std::time::Duration;
 
+use tokio::select;
 use tokio::time::{Instant, sleep};
 use tracing::debug;
 
@@ -12,7 +14,7 @@ use crate::flavor::{identifier, literal};
 use crate::sql::Sql;
 
 /// One attempt to lock a table for a trigger: statements that come meanwhile wait as long.
-const ATTEMPT_SECONDS: u64 = 1;
+const ATTEMPT: Duration = Duration::from_millis(150);
 /// Pause after an attempt, in which they go on.
 const BETWEEN_ATTEMPTS: Duration = Duration::from_millis(500);
 
@@ -28,6 +30,10 @@ const MAX_MESSAGE: usize = 128;
 /// A server's error for a lock that was not had in time.
 const LOCK_WAIT_TIMEOUT: &str = "(error 1205)";
 const DEADLOCK: &str = "(error 1213)";
+/// ER_QUERY_INTERRUPTED: an attempt was ended.
+const INTERRUPTED: &str = "(error 1317)";
+/// ER_TRG_ALREADY_EXISTS: an attempt was ended when it was through.
+const TRIGGER_EXISTS: &str = "(error 1359)";
 /// ER_BAD_DB_ERROR, ER_NO_SUCH_TABLE: there never was a fence.
 const NOTHING_THERE: [&str; 2] = ["(error 1049)", "(error 1146)"];
 
@@ -88,6 +94,46 @@ fn message(keyspace: &str, table: &str, writes_at: &str) -> String {
     short.chars().take(MAX_MESSAGE).collect()
 }
 
+/// A connection that works on fences, and one that ends statements that wait for too long: servers
+/// know only whole seconds, in which an application would notice.
+pub struct Hands {
+    pub sql: Sql,
+    pub ender: Sql,
+}
+
+impl Hands {
+    /// Runs a statement for as long as it may wait for locks.
+    async fn run_within(
+        &mut self,
+        what: &str,
+        statement: &str,
+        within: Duration,
+    ) -> Result<u64, AgentError> {
+        let Self { sql, ender } = self;
+        let id = sql.id();
+        let mut work = pin!(sql.run(what, statement));
+        select! {
+            done = &mut work => return done,
+            () = sleep(within) => {}
+        }
+        // If it has just ended by itself nothing is interrupted.
+        let kill = format!("KILL QUERY {id}");
+        ender.run("ending an attempt", &kill).await?;
+        work.await
+    }
+
+    /// Says goodbye.
+    pub async fn close(self) {
+        self.sql.close().await;
+        self.ender.close().await;
+    }
+}
+
+fn waited_too_long(error: &AgentError) -> bool {
+    let text = error.to_string();
+    text.contains(LOCK_WAIT_TIMEOUT) || text.contains(INTERRUPTED)
+}
+
 /// Settings of a connection that works on fences.
 async fn settle(sql: &mut Sql, lock_seconds: u64) -> Result<(), AgentError> {
     // The SQL mode is kept with a trigger, and says how its text is read.
@@ -108,7 +154,7 @@ async fn settle(sql: &mut Sql, lock_seconds: u64) -> Result<(), AgentError> {
 /// When a table is not there, or its open transactions did not end within `patience`; what has been
 /// done by then stays.
 pub async fn prepare(
-    sql: &mut Sql,
+    hands: &mut Hands,
     fence: &Fence,
     tables: &[String],
     writes_at: &str,
@@ -118,7 +164,8 @@ pub async fn prepare(
 ) -> Result<(), AgentError> {
     let give_up = Instant::now() + patience;
     let what = "making the table of fences";
-    settle(sql, ATTEMPT_SECONDS).await?;
+    let sql = &mut hands.sql;
+    settle(sql, 1).await?;
     sql.run(what, "CREATE DATABASE IF NOT EXISTS _vt").await?;
     sql.run(
         what,
@@ -132,14 +179,14 @@ pub async fn prepare(
     )
     .await?;
     let there = existing(sql, fence).await?;
-    set_row(sql, fence, closed, true, give_up).await?;
+    set_row(hands, fence, closed, true, give_up).await?;
     for table in tables {
         let body = fence.body(table, writes_at, admin);
         for (event, end) in EVENTS {
             let name = fence.trigger(table, end);
             match there.get(&name) {
                 Some(found) if same_text(found, &body) => continue,
-                Some(_) => drop_trigger(sql, fence, &name, give_up).await?,
+                Some(_) => drop_trigger(hands, fence, &name, give_up).await?,
                 None => {}
             }
             let create = format!(
@@ -149,7 +196,10 @@ pub async fn prepare(
                 keyspace = identifier(&fence.keyspace),
             );
             let what = format!("fencing table `{table}`");
-            in_attempts(sql, &what, &create, give_up).await?;
+            match in_attempts(hands, &what, &create, give_up).await {
+                Err(error) if error.to_string().contains(TRIGGER_EXISTS) => {}
+                done => done?,
+            }
         }
     }
     Ok(())
@@ -161,19 +211,18 @@ pub async fn prepare(
 /// When there is no such fence, or transactions that wrote to its tables did not end within
 /// `patience`: then it is as it was.
 pub async fn set(
-    sql: &mut Sql,
+    hands: &mut Hands,
     fence: &Fence,
     closed: bool,
     patience: Duration,
 ) -> Result<(), AgentError> {
     let give_up = Instant::now() + patience;
-    // Whole seconds are what the server knows.
-    settle(sql, patience.as_secs().max(1)).await?;
-    set_row(sql, fence, closed, false, give_up).await
+    settle(&mut hands.sql, patience.as_secs() + 1).await?;
+    set_row(hands, fence, closed, false, give_up).await
 }
 
 async fn set_row(
-    sql: &mut Sql,
+    hands: &mut Hands,
     fence: &Fence,
     closed: bool,
     create: bool,
@@ -206,7 +255,12 @@ async fn set_row(
         )
     };
     loop {
-        let done = sql.run_single(what, &statement).await;
+        let left = if create {
+            ATTEMPT
+        } else {
+            give_up.saturating_duration_since(Instant::now())
+        };
+        let done = hands.run_within(what, &statement, left).await;
         let error = match done {
             Ok(0) => {
                 return Err(AgentError::Refused(format!(
@@ -219,7 +273,7 @@ async fn set_row(
             Err(error) => error,
         };
         let text = error.to_string();
-        let again = (text.contains(DEADLOCK) || (create && text.contains(LOCK_WAIT_TIMEOUT)))
+        let again = (text.contains(DEADLOCK) || (create && waited_too_long(&error)))
             && Instant::now() < give_up;
         if !again {
             if NOTHING_THERE.iter().any(|code| text.contains(code)) {
@@ -227,7 +281,7 @@ async fn set_row(
                     "there is no fence on this server at all: it has to be prepared first ({text})"
                 )));
             }
-            if text.contains(LOCK_WAIT_TIMEOUT) {
+            if waited_too_long(&error) {
                 return Err(AgentError::Refused(format!(
                     "{what} of workflow {}: transactions that wrote to its tables have not ended in \
                      time; it is as it was",
@@ -237,16 +291,23 @@ async fn set_row(
             return Err(error);
         }
         debug!(workflow = fence.workflow, %error, "the fence is set again");
+        if create {
+            sleep(BETWEEN_ATTEMPTS).await;
+        }
     }
 }
 
 /// Takes a fence away.
-pub async fn remove(sql: &mut Sql, fence: &Fence, patience: Duration) -> Result<(), AgentError> {
+pub async fn remove(
+    hands: &mut Hands,
+    fence: &Fence,
+    patience: Duration,
+) -> Result<(), AgentError> {
     let give_up = Instant::now() + patience;
-    settle(sql, ATTEMPT_SECONDS).await?;
-    refuse_older(sql, fence).await?;
-    for name in existing(sql, fence).await?.keys() {
-        drop_trigger(sql, fence, name, give_up).await?;
+    settle(&mut hands.sql, 1).await?;
+    refuse_older(&mut hands.sql, fence).await?;
+    for name in existing(&mut hands.sql, fence).await?.keys() {
+        drop_trigger(hands, fence, name, give_up).await?;
     }
     // The row stays: by it, what was asked for earlier and comes late is refused.
     let open = format!(
@@ -254,7 +315,7 @@ pub async fn remove(sql: &mut Sql, fence: &Fence, patience: Duration) -> Result<
         fence.decided,
         fence.row()
     );
-    match in_attempts(sql, "removing the fence", &open, give_up).await {
+    match in_attempts(hands, "removing the fence", &open, give_up).await {
         Err(error)
             if NOTHING_THERE
                 .iter()
@@ -315,7 +376,7 @@ fn same_text(a: &str, b: &str) -> bool {
 }
 
 async fn drop_trigger(
-    sql: &mut Sql,
+    hands: &mut Hands,
     fence: &Fence,
     name: &str,
     give_up: Instant,
@@ -325,21 +386,21 @@ async fn drop_trigger(
         identifier(&fence.keyspace),
         identifier(name)
     );
-    in_attempts(sql, "removing a trigger of the fence", &drop, give_up).await
+    in_attempts(hands, "removing a trigger of the fence", &drop, give_up).await
 }
 
 /// Runs a statement that needs a lock, in short attempts: while one waits, statements that come
 /// after it wait too.
 async fn in_attempts(
-    sql: &mut Sql,
+    hands: &mut Hands,
     what: &str,
     statement: &str,
     give_up: Instant,
 ) -> Result<(), AgentError> {
     loop {
-        match sql.run(what, statement).await {
+        match hands.run_within(what, statement, ATTEMPT).await {
             Ok(_) => return Ok(()),
-            Err(error) if error.to_string().contains(LOCK_WAIT_TIMEOUT) => {
+            Err(error) if waited_too_long(&error) => {
                 if Instant::now() >= give_up {
                     return Err(AgentError::Refused(format!(
                         "{what}: a transaction keeps the table in use and does not end; end it, or \

@@ -174,6 +174,14 @@ impl Flavor for MariaDb {
         None
     }
 
+    fn hold_commits(&self) -> Option<&'static [&'static str]> {
+        Some(&[
+            "SET SESSION lock_wait_timeout = 5",
+            "BACKUP STAGE START",
+            "BACKUP STAGE BLOCK_COMMIT",
+        ])
+    }
+
     fn attach(&self, source: &Source, c: &Credentials, fresh: bool) -> Vec<String> {
         let mut statements = Vec::new();
         if fresh {

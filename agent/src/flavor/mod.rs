@@ -138,6 +138,12 @@ pub trait Flavor: Send + Sync + std::fmt::Debug {
     fn set_admin_writable(&self) -> Option<&'static str>;
     fn set_admin_read_only(&self) -> Option<&'static str>;
 
+    /// Keeps back everybody's commits for as long as the connection lives, where `read_only` does not
+    /// bind administrators.
+    fn hold_commits(&self) -> Option<&'static [&'static str]> {
+        None
+    }
+
     /// Configures replication from a source, by GTID, while it is stopped. `fresh`: it was not a
     /// replica before.
     fn attach(&self, source: &Source, credentials: &Credentials, fresh: bool) -> Vec<String>;

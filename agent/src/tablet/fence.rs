@@ -10,7 +10,8 @@ use vtplan_state::model::ShardRecord;
 use super::role_file::RoleFile;
 use super::{RoleState, Tablet};
 use crate::error::AgentError;
-use crate::fence::{Fence, tables};
+use crate::fence::Fence;
+use crate::fence::tables::{self, Hands};
 use crate::flavor::{Facts, literal};
 use crate::sql::Sql;
 
@@ -42,13 +43,13 @@ impl Tablet {
         patience: Duration,
     ) -> Result<(), AgentError> {
         let admin = self.host.credentials.admin_user.clone();
-        let (role, mut sql) = self.as_admin(term, &fence.keyspace).await?;
+        let (role, mut hands) = self.as_admin(term, &fence.keyspace).await?;
         apart(async move {
             tables::prepare(
-                &mut sql, &fence, &tables, &writes_at, &admin, closed, patience,
+                &mut hands, &fence, &tables, &writes_at, &admin, closed, patience,
             )
             .await?;
-            sql.close().await;
+            hands.close().await;
             drop(role);
             Ok(())
         })
@@ -67,12 +68,12 @@ impl Tablet {
         closed: bool,
         patience: Duration,
     ) -> Result<String, AgentError> {
-        let (role, mut sql) = self.as_admin(term, &fence.keyspace).await?;
+        let (role, mut hands) = self.as_admin(term, &fence.keyspace).await?;
         let tablet = self.clone();
         apart(async move {
-            tables::set(&mut sql, &fence, closed, patience).await?;
-            let position = tablet.facts(&mut sql).await?.position;
-            sql.close().await;
+            tables::set(&mut hands, &fence, closed, patience).await?;
+            let position = tablet.facts(&mut hands.sql).await?.position;
+            hands.close().await;
             drop(role);
             Ok(position)
         })
@@ -89,10 +90,10 @@ impl Tablet {
         fence: Fence,
         patience: Duration,
     ) -> Result<(), AgentError> {
-        let (role, mut sql) = self.as_admin(term, &fence.keyspace).await?;
+        let (role, mut hands) = self.as_admin(term, &fence.keyspace).await?;
         apart(async move {
-            tables::remove(&mut sql, &fence, patience).await?;
-            sql.close().await;
+            tables::remove(&mut hands, &fence, patience).await?;
+            hands.close().await;
             drop(role);
             Ok(())
         })
@@ -207,13 +208,13 @@ impl Tablet {
         Ok(())
     }
 
-    /// A connection as the admin to a primary that lets him write. While the guard lives, the role
+    /// Connections as the admin to a primary that lets him write. While the guard lives, the role
     /// does not change.
     async fn as_admin(
         &self,
         term: u64,
         keyspace: &str,
-    ) -> Result<(OwnedRwLockReadGuard<RoleState>, Sql), AgentError> {
+    ) -> Result<(OwnedRwLockReadGuard<RoleState>, Hands), AgentError> {
         let own = self.record().keyspace;
         if own.as_str() != keyspace {
             return Err(AgentError::Refused(format!(
@@ -226,7 +227,8 @@ impl Tablet {
         let mut sql = self.connect(None).await?;
         let facts = self.facts(&mut sql).await?;
         self.check_admin_writes(&role, &facts, term)?;
-        Ok((role, sql))
+        let ender = self.connect(None).await?;
+        Ok((role, Hands { sql, ender }))
     }
 
     /// Whether a primary of `term` lets the admin write: it takes writes, or is fenced.

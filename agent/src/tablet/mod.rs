@@ -47,7 +47,7 @@ pub struct Tablet {
 }
 
 /// What of a role is not on disk.
-#[derive(Debug, Default)]
+#[derive(Default)]
 pub struct RoleState {
     /// A primary takes no writes for now because a reparent asked for it.
     hold: Option<Hold>,
@@ -56,10 +56,25 @@ pub struct RoleState {
     open: Option<u64>,
 }
 
-#[derive(Debug, Clone, Copy)]
+/// A promise that nothing is written.
 struct Hold {
     term: u64,
     until: Instant,
+    /// Keeps the admin's commits back too, where `read_only` does not.
+    commits: Option<Sql>,
+}
+
+impl Hold {
+    fn holds(&self, term: u64) -> bool {
+        self.term == term && Instant::now() < self.until
+    }
+
+    /// Lets commits go on.
+    async fn end(self) {
+        if let Some(commits) = self.commits {
+            commits.close().await;
+        }
+    }
 }
 
 /// What the task saw last.

@@ -102,23 +102,48 @@ impl Tablet {
                 hold_for
             };
             // First, so that the tablet's task does not take it back at once.
-            role.hold = Some(Hold {
+            let earlier = role.hold.replace(Hold {
                 term,
                 until: Instant::now() + hold_for,
+                commits: None,
             });
-            if let Err(error) = self.set_read_only_now(&mut sql).await {
-                role.hold = None;
-                self.wake.notify_one();
-                return Err(error);
+            if let Some(earlier) = earlier {
+                earlier.end().await;
+            }
+            let held = async {
+                self.set_read_only_now(&mut sql).await?;
+                self.hold_commits().await
+            };
+            match (held.await, &mut role.hold) {
+                (Ok(commits), Some(hold)) => hold.commits = commits,
+                (Ok(_), None) => {}
+                (Err(error), _) => {
+                    role.hold = None;
+                    self.wake.notify_one();
+                    return Err(error);
+                }
             }
         } else {
             // The tablet's task lets writes through again, as after any pause.
-            role.hold = None;
+            if let Some(hold) = role.hold.take() {
+                hold.end().await;
+            }
             self.wake.notify_one();
         }
         let position = self.facts(&mut sql).await?.position;
         sql.close().await;
         Ok(position)
+    }
+
+    /// Where `read_only` does not bind administrators, as whom streams write: a connection that keeps
+    /// all commits back for as long as it lives.
+    async fn hold_commits(&self) -> Result<Option<Sql>, AgentError> {
+        let Some(statements) = self.host.flavor.hold_commits() else {
+            return Ok(None);
+        };
+        let mut sql = self.connect(None).await?;
+        sql.run_all("keeping commits back", statements).await?;
+        Ok(Some(sql))
     }
 
     /// Waits until everything in `position` has been executed. Returns whether it has, and the

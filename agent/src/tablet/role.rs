@@ -236,7 +236,7 @@ impl Tablet {
         }
         if promoted {
             let role = self.role.read().await;
-            let held = (role.hold).is_some_and(|h| h.term == term && Instant::now() < h.until);
+            let held = role.hold.as_ref().is_some_and(|h| h.holds(term));
             let open = self.open_to_admin(&role, &facts, term);
             drop(role);
             if held || (fenced && open) {
@@ -249,10 +249,7 @@ impl Tablet {
             .map_err(|_| self.busy("a scratch database is in use"))?;
         let mut role = self.lock_role().await?;
         // What was promised to a reparent may have come in meanwhile.
-        if role
-            .hold
-            .is_some_and(|h| h.term == term && Instant::now() < h.until)
-        {
+        if role.hold.as_ref().is_some_and(|h| h.holds(term)) {
             return Ok(());
         }
         let shard = self
@@ -266,6 +263,9 @@ impl Tablet {
             source: None,
         };
         next.write(&self.dir)?;
+        if let Some(hold) = role.hold.take() {
+            hold.end().await;
+        }
         if let Some(status) = replication {
             self.end_replication(sql, &facts, &status, memory).await?;
         }
@@ -431,9 +431,18 @@ impl Tablet {
         let facts = self.facts(sql).await?;
         if file.primary || !facts.read_only {
             let mut role = self.lock_role().await?;
-            role.hold = None;
+            let hold = role.hold.take();
             role.open = None;
             self.set_read_only_now(sql).await?;
+            if file.primary && flavor.hold_commits().is_some() {
+                // Streams write as the admin, whom read_only does not bind here; they come back to
+                // the new primary.
+                let keep = hold.as_ref().and_then(|h| h.commits.as_ref()).map(Sql::id);
+                self.disconnect_admins(sql, keep).await?;
+            }
+            if let Some(hold) = hold {
+                hold.end().await;
+            }
         } else {
             self.keep_read_only(sql, &facts).await?;
         }
@@ -481,6 +490,22 @@ impl Tablet {
         sql.run(what, flavor.start_replication()).await?;
         memory.restarted_at = Some(Instant::now());
         info!(tablet = %self.alias, %source, term, "replica");
+        Ok(())
+    }
+
+    /// Ends the admin's connections but this one and `keep`.
+    async fn disconnect_admins(&self, sql: &mut Sql, keep: Option<u32>) -> Result<(), AgentError> {
+        let what = "ending connections that write to a former primary";
+        let query = format!(
+            "SELECT id FROM information_schema.processlist WHERE user = {} AND id NOT IN ({}, {})",
+            literal(&self.host.credentials.admin_user),
+            sql.id(),
+            keep.unwrap_or(0)
+        );
+        for id in sql.column(what, &query).await? {
+            // It may have gone by itself.
+            let _ = sql.run(what, &format!("KILL {id}")).await;
+        }
         Ok(())
     }
 
