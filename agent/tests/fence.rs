@@ -403,7 +403,7 @@ async fn a_primary_that_is_held_for_a_reparent_takes_no_writes_of_streams_either
             .await
             .unwrap();
         for uid in [100, 101] {
-            let query = format!("SELECT CAST(SUM(id) AS CHAR) FROM {KS}.t");
+            let query = format!("SELECT CAST(COALESCE(SUM(id), 0) AS CHAR) FROM {KS}.t");
             lab.wait_for_value(uid, &query, "2").await;
         }
 

@@ -438,7 +438,10 @@ impl Tablet {
                 // Streams write as the admin, whom read_only does not bind here; they come back to
                 // the new primary.
                 let keep = hold.as_ref().and_then(|h| h.commits.as_ref()).map(Sql::id);
-                self.disconnect_admins(sql, keep).await?;
+                if let Err(error) = self.disconnect_admins(sql, keep).await {
+                    role.hold = hold;
+                    return Err(error);
+                }
             }
             if let Some(hold) = hold {
                 hold.end().await;
@@ -493,7 +496,8 @@ impl Tablet {
         Ok(())
     }
 
-    /// Ends the admin's connections but this one and `keep`.
+    /// Ends the admin's connections but this one and `keep`, and waits until they are gone: one whose
+    /// commit is kept back would commit if it were let go before it has noticed.
     async fn disconnect_admins(&self, sql: &mut Sql, keep: Option<u32>) -> Result<(), AgentError> {
         let what = "ending connections that write to a former primary";
         let query = format!(
@@ -502,11 +506,22 @@ impl Tablet {
             sql.id(),
             keep.unwrap_or(0)
         );
-        for id in sql.column(what, &query).await? {
+        let ended = sql.column(what, &query).await?;
+        for id in &ended {
             // It may have gone by itself.
             let _ = sql.run(what, &format!("KILL {id}")).await;
         }
-        Ok(())
+        let give_up = Instant::now() + COMMITS_PATIENCE;
+        loop {
+            let there = sql.column(what, &query).await?;
+            if !there.iter().any(|id| ended.contains(id)) {
+                return Ok(());
+            }
+            if Instant::now() >= give_up {
+                return Err(self.busy("connections of streams do not end"));
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
 
     async fn keep_replicating(
