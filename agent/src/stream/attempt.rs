@@ -588,11 +588,12 @@ impl Attempt<'_> {
                             status.state = "stopped".to_owned();
                             status.message = "stopped for a comparison".to_owned();
                         }
-                        (false, "stopped") => {
-                            status.state = "following".to_owned();
-                            status.message = String::new();
+                        (false, state) => {
+                            if state == "stopped" {
+                                status.state = "following".to_owned();
+                            }
+                            status.message = applied.message;
                         }
-                        _ => {}
                     }
                 });
             });

@@ -10,7 +10,7 @@ use tokio::select;
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::sleep;
-use tracing::{info, warn};
+use tracing::{debug, info, warn};
 use vtplan_state::cluster::Snapshot;
 use vtplan_state::model::Records;
 use vtplan_state::store::lock::{Lock, LockRecord};
@@ -18,6 +18,8 @@ use vtplan_state::store::lock::{Lock, LockRecord};
 use super::plan::{self, Hosts, StreamPlan};
 use super::progress::{Progress, StreamKey, Streams};
 use super::runner;
+use super::target::connection::Connection;
+use super::target::vt_tables;
 use crate::host::Host;
 
 /// After so long without a sign of life from its agent a stream is another's.
@@ -84,6 +86,9 @@ fn follow(
         let stays = wanted.contains_key(key) && !stream.task.is_finished();
         if !stays {
             stream.task.abort();
+            if records.workflow(&key.keyspace, &key.workflow).is_none() {
+                tasks.spawn(forget(stream.plan.borrow().clone()));
+            }
         }
         stays
     });
@@ -107,6 +112,21 @@ fn follow(
                 let task = tasks.spawn(work);
                 kept.insert(key, Kept { plan: tell, task });
             }
+        }
+    }
+}
+
+/// Removes what `_vt` holds of a workflow that is over. What cannot be removed now is when a
+/// workflow of that name begins.
+async fn forget(plan: Arc<StreamPlan>) {
+    let targets = plan.work.targets.iter().filter_map(|t| t.primary.as_ref());
+    for address in targets.chain(&plan.work.source_primary) {
+        let forgotten = async {
+            let mut conn = Connection::open(address).await?;
+            vt_tables::forget(&mut conn, &plan.work.id.workflow, plan.work.created_at).await
+        };
+        if let Err(error) = forgotten.await {
+            debug!(%error, "what is left in _vt of a workflow stays");
         }
     }
 }

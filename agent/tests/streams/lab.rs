@@ -308,8 +308,16 @@ impl Move {
             position: position.to_owned(),
             timeout_ms: u64::try_from(PATIENCE.as_millis()).unwrap(),
         };
-        let answer = self.lab.client().await.wait_for_stream(ask).await;
-        let answer = answer.unwrap().into_inner();
+        let give_up = Instant::now() + PATIENCE;
+        let answer = loop {
+            // The target may be one that was killed, and is not up again.
+            let answer = self.lab.client().await.wait_for_stream(ask.clone()).await;
+            match answer {
+                Ok(answer) => break answer.into_inner(),
+                Err(error) => assert!(Instant::now() < give_up, "{error}"),
+            }
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        };
         assert!(
             answer.reached,
             "{position}: {answer:?} {:#?}",

@@ -9,7 +9,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use vtplan_state::store::unix_millis;
 
-use super::commit::{Committer, Transaction};
+use super::DUPLICATE_PATIENCE;
+use super::commit::{Committer, Done, Transaction, is_duplicate};
 use crate::flavor::literal;
 use crate::stream::error::StreamError;
 use crate::stream::position::Position;
@@ -17,6 +18,8 @@ use crate::stream::position::Position;
 /// A group's most, in bytes of statements and in transactions.
 const GROUP_BYTES: usize = 2 << 20;
 const GROUP_TRANSACTIONS: usize = 1000;
+/// What is taken together at most to get past a row that is in the way, bytes.
+const WAITING_BYTES: usize = 16 << 20;
 /// How often `stop_at` is looked at while nothing is committed.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a position without rows may go unrecorded, when nobody waits for it.
@@ -32,7 +35,7 @@ pub enum Item {
 }
 
 /// What an applier tells.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Applied {
     pub position: String,
     /// Milliseconds behind what the source has told; `None`: unchanged.
@@ -41,6 +44,8 @@ pub struct Applied {
     pub bytes: u64,
     /// Stopped by `stop_at`.
     pub stopped: bool,
+    /// What it waits for; empty: nothing.
+    pub message: String,
 }
 
 pub type Told = Arc<dyn Fn(Applied) + Send + Sync>;
@@ -180,7 +185,12 @@ impl Applier {
                 || (queue.closed && queue.pending.is_empty())
             {
                 if unrecorded.is_some() {
-                    let done = self.committer.commit(&work).await?;
+                    let done = match self.committer.commit(&work).await {
+                        Err(error) if is_duplicate(&error) && self.committer.is_shared() => {
+                            self.make_way(work, &mut queue, limit.as_ref()).await?
+                        }
+                        done => done?,
+                    };
                     stop = done.stop;
                     looked = Instant::now();
                     unrecorded = None;
@@ -200,6 +210,64 @@ impl Applier {
                 return Ok(self);
             }
         }
+    }
+
+    /// Applies transactions that meet a row that is in their way, and that may belong to another
+    /// stream: one that is behind, and will delete it; or one that is ahead, and inserted it after
+    /// this stream deletes it, in transactions that are yet to come here. So they are tried alone,
+    /// then together with more and more of those that follow, of which only the outcome counts.
+    async fn make_way(
+        &mut self,
+        work: Vec<Transaction>,
+        queue: &mut Queue,
+        limit: Option<&Position>,
+    ) -> Result<Done, StreamError> {
+        let mut waiting = VecDeque::from(work);
+        let mut since = Instant::now();
+        let mut total = Done::default();
+        while !waiting.is_empty() {
+            let mut size = 1;
+            let stuck = loop {
+                let count = size.min(waiting.len());
+                let some = &waiting.make_contiguous()[..count];
+                match self.committer.commit_net(some).await {
+                    Ok(done) => {
+                        waiting.drain(..count);
+                        since = Instant::now();
+                        total.changes += done.changes;
+                        total.bytes += done.bytes;
+                        total.stop = done.stop;
+                        break None;
+                    }
+                    Err(error) if is_duplicate(&error) => {
+                        if count == waiting.len() {
+                            break Some(error);
+                        }
+                        size *= 2;
+                    }
+                    Err(error) => return Err(error),
+                }
+            };
+            let Some(error) = stuck else {
+                continue;
+            };
+            if since.elapsed() > DUPLICATE_PATIENCE {
+                return Err(self.committer.name_duplicate(&waiting[0], error));
+            }
+            (self.told)(Applied {
+                message: format!("waiting for another stream: {error}"),
+                ..self.state()
+            });
+            queue.wait(Duration::from_millis(20)).await;
+            queue.fill();
+            let bytes: usize = waiting.iter().map(|t| t.ops.text.len()).sum();
+            if bytes < WAITING_BYTES {
+                let more = queue.group(limit);
+                let known = &self.committer.position;
+                waiting.extend(more.into_iter().filter(|t| !known.contains_gtid(&t.gtid)));
+            }
+        }
+        Ok(total)
     }
 
     fn parse(&self, position: &str) -> Result<Position, StreamError> {
@@ -245,12 +313,19 @@ impl Applier {
 
     fn tell(&self, rows: u64, bytes: u64, lag_ms: Option<u64>, stopped: bool) {
         (self.told)(Applied {
-            position: self.committer.position.to_string(),
             lag_ms,
             rows,
             bytes,
             stopped,
+            ..self.state()
         });
+    }
+
+    fn state(&self) -> Applied {
+        Applied {
+            position: self.committer.position.to_string(),
+            ..Applied::default()
+        }
     }
 }
 

@@ -3,19 +3,17 @@
 //! rows; each of these records what it has applied in its own transaction, and the group ends with
 //! the position.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::future::join_all;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio::time::{Instant, sleep};
 
 use super::connection::Connection;
 use super::group;
-use super::tables::Ops;
+use super::tables::{OpKind, Ops};
 use super::vt_tables::{Claim, encode_applied};
-use super::{DUPLICATE, DUPLICATE_PATIENCE, duplicate};
+use super::{DUPLICATE, duplicate};
 use crate::conductor::failpoint;
 use crate::flavor::literal;
 use crate::stream::error::StreamError;
@@ -66,7 +64,7 @@ pub struct Committer {
 }
 
 /// What came of a group.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct Done {
     pub changes: u64,
     /// Of the statements.
@@ -157,7 +155,7 @@ impl Committer {
         let to = &self.to;
         let made = join_all(parts.iter().zip(&mut self.workers).enumerate().map(
             |(worker, (part, conn))| {
-                let transactions: Vec<&Transaction> = part.iter().map(|&i| &group[i]).collect();
+                let transactions = part.iter().map(|&i| (i, &group[i])).collect();
                 to.apply_part(conn, worker, transactions)
             },
         ))
@@ -185,46 +183,75 @@ impl Committer {
         group: &[Transaction],
         end: &Position,
     ) -> Result<Option<String>, StreamError> {
-        match self.apply_together(group, end).await {
-            Err(error) if is_duplicate(&error) => {}
+        match self.apply_together(group, end, &BTreeSet::new()).await {
+            // Which one it is, if nobody else can have to do with it.
+            Err(error) if is_duplicate(&error) && !self.to.shared_target => {}
             made => return made,
         }
-        let began = Instant::now();
         let mut position = self.position.clone();
         let mut stop = None;
         for transaction in group {
             position.advance(&transaction.gtid);
             let one = std::slice::from_ref(transaction);
-            stop = loop {
-                match self.apply_together(one, &position).await {
-                    Err(error) if is_duplicate(&error) => {
-                        if !self.to.shared_target || began.elapsed() > DUPLICATE_PATIENCE {
-                            return Err(self.to.name_duplicate(transaction, error));
-                        }
-                        sleep(Duration::from_millis(20)).await;
-                    }
-                    made => break made?,
+            stop = match self.apply_together(one, &position, &BTreeSet::new()).await {
+                Err(error) if is_duplicate(&error) => {
+                    return Err(self.to.name_duplicate(transaction, error));
                 }
+                made => made?,
             };
         }
         Ok(stop)
     }
 
+    /// Applies transactions in one, without the rows that they insert and delete again.
+    pub async fn commit_net(&mut self, group: &[Transaction]) -> Result<Done, StreamError> {
+        let mut end = self.position.clone();
+        for transaction in group {
+            end.advance(&transaction.gtid);
+        }
+        let passing = passing_rows(group);
+        let stop = self.apply_together(group, &end, &passing).await?;
+        for transaction in group {
+            self.applied.remove(&transaction.gtid.to_string());
+        }
+        self.position = end;
+        Ok(Done {
+            changes: group.iter().map(|t| t.ops.list.len() as u64).sum(),
+            bytes: group.iter().map(|t| t.ops.text.len() as u64).sum(),
+            stop,
+        })
+    }
+
+    /// Whether other streams write to the target too.
+    pub fn is_shared(&self) -> bool {
+        self.to.shared_target
+    }
+
+    /// The error of a transaction that cannot be applied because of a row that is in its way.
+    pub fn name_duplicate(&self, transaction: &Transaction, error: StreamError) -> StreamError {
+        self.to.name_duplicate(transaction, error)
+    }
+
+    /// `passing`: places of statements that are left out.
     async fn apply_together(
         &mut self,
         group: &[Transaction],
         end: &Position,
+        passing: &BTreeSet<(usize, usize)>,
     ) -> Result<Option<String>, StreamError> {
         let pos = format!("pos = {}", literal(&end.to_string()));
         let record = self.to.claim.update(&pos);
-        let transactions: Vec<&Transaction> = group
+        let transactions: Vec<(usize, &Transaction)> = group
             .iter()
-            .filter(|t| self.applied.is_empty() || !self.applied.contains(&t.gtid.to_string()))
+            .enumerate()
+            .filter(|(_, t)| self.applied.is_empty() || !self.applied.contains(&t.gtid.to_string()))
             .collect();
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let made = self.to.transaction(&mut self.conn, &transactions, &record);
+            let made = self
+                .to
+                .transaction(&mut self.conn, &transactions, passing, &record);
             match made.await {
                 Err(error) if is_passing(&error) && attempt < ATTEMPTS => {}
                 made => return made,
@@ -238,11 +265,13 @@ impl Writing {
         &self,
         conn: &mut Connection,
         worker: usize,
-        transactions: Vec<&Transaction>,
+        transactions: Vec<(usize, &Transaction)>,
     ) -> Result<(), StreamError> {
         conn.freshen(&self.address).await?;
         let id = &self.claim.id;
-        let gtids: Vec<String> = transactions.iter().map(|t| t.gtid.to_string()).collect();
+        let gtids: Vec<String> = (transactions.iter())
+            .map(|(_, t)| t.gtid.to_string())
+            .collect();
         let record = format!(
             "REPLACE INTO _vt.vreplication_worker (workflow, source_shard, epoch, worker, applied) \
              VALUES ({}, {}, {}, {worker}, {})",
@@ -251,7 +280,7 @@ impl Writing {
             id.epoch,
             literal(&encode_applied(gtids.iter().map(String::as_str)))
         );
-        let made = self.transaction(conn, &transactions, &record).await;
+        let made = (self.transaction(conn, &transactions, &BTreeSet::new(), &record)).await;
         failpoint::hit("stream.after-part").await;
         made.map(|_| ())
     }
@@ -260,10 +289,11 @@ impl Writing {
     async fn transaction(
         &self,
         conn: &mut Connection,
-        transactions: &[&Transaction],
+        transactions: &[(usize, &Transaction)],
+        passing: &BTreeSet<(usize, usize)>,
         record: &str,
     ) -> Result<Option<String>, StreamError> {
-        let made = self.send(conn, transactions, record).await;
+        let made = self.send(conn, transactions, passing, record).await;
         if matches!(&made, Err(StreamError::Sql { .. })) {
             conn.run("undoing changes", "ROLLBACK").await?;
         }
@@ -273,18 +303,23 @@ impl Writing {
     async fn send(
         &self,
         conn: &mut Connection,
-        transactions: &[&Transaction],
+        transactions: &[(usize, &Transaction)],
+        passing: &BTreeSet<(usize, usize)>,
         record: &str,
     ) -> Result<Option<String>, StreamError> {
         let mut packet = format!("BEGIN;{};", self.claim.check()).into_bytes();
         // Which statements are to be about one row, of which table.
         let mut exact: Vec<Option<(u32, &[u8])>> = vec![None, None];
         let mut stop = None;
-        for transaction in transactions {
+        for (place, transaction) in transactions {
             let mut start = 0;
-            for op in &transaction.ops.list {
+            for (number, op) in transaction.ops.list.iter().enumerate() {
                 let end = op.end as usize;
                 let statement = &transaction.ops.text[start..end];
+                if passing.contains(&(*place, number)) {
+                    start = end;
+                    continue;
+                }
                 packet.extend_from_slice(statement);
                 exact.push(op.exact.then_some((op.table, statement)));
                 start = end;
@@ -350,7 +385,35 @@ impl Writing {
     }
 }
 
-fn is_duplicate(error: &StreamError) -> bool {
+/// The statements about rows that transactions insert and delete again: places of transactions,
+/// and of statements in them. Where several streams write to one target, such a row may be in the
+/// way of another stream's, which is further ahead, or the other way round.
+fn passing_rows(group: &[Transaction]) -> BTreeSet<(usize, usize)> {
+    let mut passing = BTreeSet::new();
+    // What was done to each row since it was inserted.
+    let mut inserted: HashMap<u64, Vec<(usize, usize)>> = HashMap::new();
+    for (place, transaction) in group.iter().enumerate() {
+        for (number, op) in transaction.ops.list.iter().enumerate() {
+            let statement = (place, number);
+            match (op.kind, inserted.get_mut(&op.row)) {
+                (OpKind::Insert, _) => {
+                    inserted.insert(op.row, vec![statement]);
+                }
+                (OpKind::Update, Some(since)) => since.push(statement),
+                (OpKind::Delete, Some(since)) => {
+                    passing.extend(since.drain(..));
+                    passing.insert(statement);
+                    inserted.remove(&op.row);
+                }
+                (OpKind::Update | OpKind::Delete, None) => {}
+            }
+        }
+    }
+    passing
+}
+
+/// Whether a row is in the way of another.
+pub fn is_duplicate(error: &StreamError) -> bool {
     error.code().is_some_and(|code| DUPLICATE.contains(&code))
 }
 

@@ -47,6 +47,16 @@ pub struct Op {
     pub end: u32,
     /// Whether it is about exactly one row. (While a table is copied, a row may not be there yet.)
     pub exact: bool,
+    pub kind: OpKind,
+    /// The row's key, hashed.
+    pub row: u64,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum OpKind {
+    Insert,
+    Update,
+    Delete,
 }
 
 /// Rows of a table for one target.
@@ -202,34 +212,38 @@ impl MovedTable {
         present: &Present,
         ops: &mut Ops,
     ) {
-        let mut op = |text: &mut Vec<u8>, exact: bool| {
+        let mut op = |text: &mut Vec<u8>, kind: OpKind, row: &Row| {
             text.push(b';');
             ops.list.push(Op {
                 table,
                 end: u32::try_from(text.len()).unwrap_or(u32::MAX),
-                exact: exact && *present == Present::Everything,
+                exact: *present == Present::Everything,
+                kind,
+                row: self.key_hash(table, row),
             });
         };
         match (before, after) {
             (Some(before), Some(after)) if self.same_key(before, after) => {
                 if self.write_update(before, after, &mut ops.text) {
-                    op(&mut ops.text, true);
+                    self.write_copied(present, &mut ops.text);
+                    op(&mut ops.text, OpKind::Update, after);
                 }
             }
             (before, after) => {
                 if let Some(row) = before {
                     self.write_delete(row, &mut ops.text);
-                    op(&mut ops.text, true);
+                    self.write_copied(present, &mut ops.text);
+                    op(&mut ops.text, OpKind::Delete, row);
                 }
                 if let Some(row) = after {
                     ops.text.extend_from_slice(&self.insert);
                     let cells = row.iter().map(Option::as_deref);
                     self.write_row(cells, &mut ops.text);
-                    op(&mut ops.text, true);
+                    op(&mut ops.text, OpKind::Insert, row);
                     if let Present::UpTo(key) = present {
-                        // The server compares keys, by the columns' own collations.
-                        self.write_delete_beyond(row, key, &mut ops.text);
-                        op(&mut ops.text, false);
+                        self.write_delete(row, &mut ops.text);
+                        self.write_beyond(false, key, &mut ops.text);
+                        op(&mut ops.text, OpKind::Update, row);
                     }
                 }
             }
@@ -237,6 +251,23 @@ impl MovedTable {
         for row in before.into_iter().chain(after) {
             self.touch(table, row, &mut ops.touched);
         }
+    }
+
+    /// Leaves rows alone that are not copied yet: where several streams write to one target, one
+    /// with this key may be another's.
+    fn write_copied(&self, present: &Present, text: &mut Vec<u8>) {
+        if let Present::UpTo(key) = present {
+            self.write_beyond(true, key, text);
+        }
+    }
+
+    fn key_hash(&self, table: u32, row: &Row) -> u64 {
+        let mut hasher = DefaultHasher::new();
+        table.hash(&mut hasher);
+        for &c in &self.source.key {
+            row[c].as_deref().hash(&mut hasher);
+        }
+        hasher.finish()
     }
 
     fn same_key(&self, before: &Row, after: &Row) -> bool {
@@ -263,9 +294,10 @@ impl MovedTable {
         self.write_where(row, text);
     }
 
-    fn write_delete_beyond(&self, row: &Row, key: &[Cell], text: &mut Vec<u8>) {
-        self.write_delete(row, text);
-        text.extend_from_slice(b" AND (");
+    /// ` AND ` the row's key is beyond `key`, or (`not`) is not. The server compares, by the
+    /// columns' own collations.
+    fn write_beyond(&self, not: bool, key: &[Cell], text: &mut Vec<u8>) {
+        text.extend_from_slice(if not { b" AND NOT (" } else { b" AND (" });
         // (a, b) > (x, y), spelled out: a > x OR (a = x AND b > y).
         let columns: Vec<&ColumnShape> = (self.source.key.iter())
             .map(|&c| &self.source.columns[c])

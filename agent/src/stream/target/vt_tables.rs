@@ -272,7 +272,7 @@ async fn claim_in_transaction(
     let what = "claiming the stream in _vt";
     let (id, condition) = (wanted.id, wanted.id.condition());
     conn.run(what, "BEGIN").await?;
-    drop_older(conn, wanted).await?;
+    drop_streams(conn, &wanted.id.workflow, wanted.created_at, "").await?;
     let ended = format!(
         "SELECT created_at FROM _vt.vreplication \
          WHERE workflow = {} AND source_shard = '' AND epoch = 0 FOR UPDATE",
@@ -331,17 +331,17 @@ async fn claim_in_transaction(
     Ok((claim, recorded))
 }
 
-/// The rows of older workflows of the same name.
-async fn drop_older(conn: &mut Connection, wanted: &Claiming<'_>) -> Result<(), StreamError> {
+/// The rows of workflows of a name that began before a time.
+async fn drop_older(conn: &mut Connection, workflow: &str, before: u64) -> Result<(), StreamError> {
     let what = "dropping what an older workflow left in _vt";
     let query = format!(
-        "SELECT source_shard, epoch FROM _vt.vreplication WHERE workflow = {} AND created_at < {}",
-        literal(&wanted.id.workflow),
-        wanted.created_at
+        "SELECT source_shard, epoch FROM _vt.vreplication WHERE workflow = {} \
+         AND created_at < {before} {which}",
+        literal(workflow)
     );
     for row in conn.query(what, &query).await? {
         let older = StreamId {
-            workflow: wanted.id.workflow.clone(),
+            workflow: workflow.to_owned(),
             source_shard: text(&row, 0),
             epoch: number(&row, 1),
         };
@@ -445,6 +445,31 @@ pub async fn seal(conn: &mut Connection, workflow: &str, before: u64) -> Result<
         let update = format!("UPDATE _vt.vreplication SET sealed = 1 WHERE {condition}");
         conn.run(what, update).await?;
     }
+    Ok(())
+}
+
+/// Removes what is recorded of the streams of a workflow that is over, or of an older one of the
+/// same name. The mark that it has ended stays.
+pub async fn forget(
+    conn: &mut Connection,
+    workflow: &str,
+    created_at: u64,
+) -> Result<(), StreamError> {
+    let query = "SELECT COUNT(*) FROM information_schema.tables \
+                 WHERE table_schema = '_vt' AND table_name = 'vreplication'";
+    let found = conn.query("looking for _vt", query).await?;
+    if found.first().is_none_or(|row| number(row, 0) == 0) {
+        return Ok(());
+    }
+    conn.run("beginning to clean _vt", "BEGIN").await?;
+    drop_streams(
+        conn,
+        workflow,
+        created_at.saturating_add(1),
+        "AND source_shard <> ''",
+    )
+    .await?;
+    conn.run("cleaning _vt", "COMMIT").await?;
     Ok(())
 }
 
