@@ -332,7 +332,12 @@ async fn claim_in_transaction(
 }
 
 /// The rows of workflows of a name that began before a time.
-async fn drop_older(conn: &mut Connection, workflow: &str, before: u64) -> Result<(), StreamError> {
+async fn drop_streams(
+    conn: &mut Connection,
+    workflow: &str,
+    before: u64,
+    which: &str,
+) -> Result<(), StreamError> {
     let what = "dropping what an older workflow left in _vt";
     let query = format!(
         "SELECT source_shard, epoch FROM _vt.vreplication WHERE workflow = {} \
