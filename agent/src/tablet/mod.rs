@@ -14,6 +14,7 @@ pub mod role_file;
 pub mod server;
 pub mod tables;
 pub mod task;
+mod writes;
 
 use std::sync::{Arc, Mutex, PoisonError};
 

@@ -27,6 +27,7 @@ use vtplan_state::model::{
 use vtplan_state::store::{Compare, Op, Txn};
 
 use super::role_file::RoleFile;
+use super::writes::COMMITS_PATIENCE;
 use super::{RoleState, Tablet};
 use crate::error::AgentError;
 use crate::flavor::{Facts, ReplicaStatus, Source, identifier, literal};
@@ -34,8 +35,6 @@ use crate::sql::Sql;
 
 /// How long a change of role waits for statements that only a primary may run.
 const STATEMENTS_PATIENCE: Duration = Duration::from_secs(10);
-/// How long commits are waited for before clients are disconnected.
-const COMMITS_PATIENCE: Duration = Duration::from_secs(5);
 /// Pause between attempts to start a replication that has stopped by itself.
 const RESTART_PAUSE: Duration = Duration::from_secs(5);
 
@@ -176,39 +175,6 @@ impl Tablet {
             return Ok(());
         }
         self.set_read_only_now(sql).await
-    }
-
-    /// Stops writes. Commits under way are waited for; clients that keep it from happening (a
-    /// commit that waits for a replica, a lock on tables) are disconnected.
-    pub(super) async fn set_read_only_now(&self, sql: &mut Sql) -> Result<(), AgentError> {
-        let statements = self.host.flavor.set_read_only(true);
-        self.stop_writes(sql, &statements, COMMITS_PATIENCE).await
-    }
-
-    /// As [`Tablet::set_read_only_now`], with the statements that do it.
-    pub(super) async fn stop_writes(
-        &self,
-        sql: &mut Sql,
-        statements: &[&'static str],
-        patience: Duration,
-    ) -> Result<(), AgentError> {
-        let what = "turning read_only on";
-        let seconds = patience.as_secs().clamp(1, COMMITS_PATIENCE.as_secs());
-        sql.run(what, &format!("SET SESSION lock_wait_timeout = {seconds}"))
-            .await?;
-        if let Err(error) = sql.run_all(what, statements).await {
-            info!(tablet = %self.alias, %error, "disconnecting clients to turn read_only on");
-            let query = format!(
-                "SELECT id FROM information_schema.processlist WHERE user = {}",
-                literal(&self.host.credentials.gate_user)
-            );
-            for id in sql.column(what, &query).await? {
-                // It may have gone by itself.
-                let _ = sql.run(what, &format!("KILL {id}")).await;
-            }
-            sql.run_all(what, statements).await?;
-        }
-        Ok(())
     }
 
     async fn be_primary(
@@ -496,34 +462,6 @@ impl Tablet {
         Ok(())
     }
 
-    /// Ends the admin's connections but this one and `keep`, and waits until they are gone: one whose
-    /// commit is kept back would commit if it were let go before it has noticed.
-    async fn disconnect_admins(&self, sql: &mut Sql, keep: Option<u32>) -> Result<(), AgentError> {
-        let what = "ending connections that write to a former primary";
-        let query = format!(
-            "SELECT id FROM information_schema.processlist WHERE user = {} AND id NOT IN ({}, {})",
-            literal(&self.host.credentials.admin_user),
-            sql.id(),
-            keep.unwrap_or(0)
-        );
-        let ended = sql.column(what, &query).await?;
-        for id in &ended {
-            // It may have gone by itself.
-            let _ = sql.run(what, &format!("KILL {id}")).await;
-        }
-        let give_up = Instant::now() + COMMITS_PATIENCE;
-        loop {
-            let there = sql.column(what, &query).await?;
-            if !there.iter().any(|id| ended.contains(id)) {
-                return Ok(());
-            }
-            if Instant::now() >= give_up {
-                return Err(self.busy("connections of streams do not end"));
-            }
-            tokio::time::sleep(Duration::from_millis(10)).await;
-        }
-    }
-
     async fn keep_replicating(
         &self,
         sql: &mut Sql,
@@ -605,7 +543,7 @@ impl Tablet {
             .map_err(|_| self.busy("statements of a plan are still running on it"))
     }
 
-    fn busy(&self, why: &str) -> AgentError {
+    pub(super) fn busy(&self, why: &str) -> AgentError {
         AgentError::Refused(format!(
             "the role of tablet {} cannot change now: {why}; it is tried again",
             self.alias
