@@ -16,7 +16,7 @@ test: setup ## Install what is missing and run all tests, on real servers
 	cargo build --locked --workspace --all-targets
 	tests/scripts/run-tests
 
-bench: ## Measure the planner and the gate, beside direct MySQL and HAProxy (a few minutes)
+bench: ## Measure the planner, the gate and data moves, beside what they compare with (ten minutes or more)
 	tests/scripts/setup sysbench=sysbench haproxy=haproxy python3=python3
 	cargo build --release --locked -p vtplan
 	cargo build --release --locked -p vtplan-planner --example bench_planner

@@ -33,6 +33,11 @@ impl Etcd {
         format!("etcd://127.0.0.1:{}", self.port)
     }
 
+    /// The process, while it runs.
+    pub fn pid(&self) -> Option<i32> {
+        self.proc.as_ref().map(Proc::pid)
+    }
+
     pub fn kill9(&mut self) {
         if let Some(mut proc) = self.proc.take() {
             proc.kill9();

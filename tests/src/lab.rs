@@ -217,7 +217,12 @@ impl Lab {
 
     /// Starts a gate named after its cell and waits until it is healthy.
     pub fn start_gate(&mut self, cell: &str) -> u16 {
-        let (mysql_port, http_port) = (free_port(), free_port());
+        self.restart_gate(cell, free_port())
+    }
+
+    /// The same on a given port, as a gate that comes back has it.
+    pub fn restart_gate(&mut self, cell: &str, mysql_port: u16) -> u16 {
+        let http_port = free_port();
         let mut command = self.command(&["gate", "--cluster", &self.cluster, "--cell", cell]);
         command
             .args(["--name", &format!("gate-{cell}")])
@@ -249,14 +254,14 @@ impl Lab {
         mysql_port
     }
 
-    /// A pool of connections to the gate of a cell, as user `app`, on `target`.
+    /// A pool of connections to the gate of a cell, as user `app`, on `target` (empty: on none).
     pub fn client(&self, cell: &str, target: &str) -> mysql_async::Pool {
         let options = mysql_async::OptsBuilder::default()
             .ip_or_hostname("127.0.0.1")
             .tcp_port(self.gates[cell].mysql_port)
             .user(Some("app"))
             .pass(Some(self.env["VTPLAN_APP_PASSWORD"].clone()))
-            .db_name(Some(target))
+            .db_name((!target.is_empty()).then_some(target))
             .prefer_socket(false);
         mysql_async::Pool::new(options)
     }

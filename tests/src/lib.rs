@@ -4,9 +4,11 @@
 pub mod etcd;
 pub mod lab;
 pub mod ports;
+pub mod prober;
 pub mod process;
 pub mod servers;
 pub mod tmpfs;
+pub mod writer;
 
 pub use etcd::Etcd;
 pub use lab::{Lab, Output};
