@@ -26,6 +26,8 @@ pub(crate) enum Phase {
     Moves,
     /// VSchemas that have to wait for moves.
     LateVSchemas,
+    /// VSchemas that take sequences away, after those that took numbers from them.
+    LastVSchemas,
     /// What goes, after everything that comes.
     Remove,
     RemoveCells,

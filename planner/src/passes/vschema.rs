@@ -46,7 +46,18 @@ pub(crate) fn steps(
         if late {
             after.extend(moves.reshards(name).map(Move::end_id));
         }
+        let last = before.is_some_and(|before| only_loses_sequences(before, &wanted))
+            && !keyspace.is_sharded()
+            && moves.touching(name).next().is_none()
+            && !gives_numbers(view, name);
+        if let (true, Some(before)) = (last, before) {
+            for user in users_of_lost(view, name, before, &wanted) {
+                after.push(ids::apply_vschema(user));
+                after.extend(moves.touching(user).map(Move::end_id));
+            }
+        }
         let phase = match (late, keyspace.is_sharded()) {
+            _ if last => Phase::LastVSchemas,
             (true, _) => Phase::LateVSchemas,
             // Their sequences are in unsharded ones.
             (false, true) => Phase::ShardedVSchemas,
@@ -68,6 +79,59 @@ pub(crate) fn steps(
             after,
         );
     }
+}
+
+/// Whether sequences go, and none comes that others may be waiting for.
+fn only_loses_sequences(before: &VSchemaKeyspace, wanted: &VSchemaKeyspace) -> bool {
+    let lost = |(from, to): (&VSchemaKeyspace, &VSchemaKeyspace)| {
+        let mut tables = from.tables.iter();
+        tables.any(|(name, table)| table.is_sequence() && !to.tables.contains_key(name))
+    };
+    lost((before, wanted)) && !lost((wanted, before))
+}
+
+/// Whether the spec has tables that take their numbers from sequences of a keyspace: they wait for
+/// its VSchema, so it cannot wait for theirs.
+fn gives_numbers(view: &View, name: &KeyspaceName) -> bool {
+    let vschemas = view.desired.keyspaces.values().map(|k| &k.vschema);
+    let mut columns = vschemas
+        .flat_map(|vschema| vschema.tables.values())
+        .filter_map(|table| table.auto_increment.as_ref());
+    columns.any(|column| match column.sequence.split_once('.') {
+        Some((keyspace, _)) => keyspace == name.as_str(),
+        None => true,
+    })
+}
+
+/// The keyspaces whose tables take their numbers from sequences that go, and that the spec has: gates
+/// must not miss a sequence as long as they insert by it.
+fn users_of_lost<'a>(
+    view: &View<'a>,
+    name: &'a KeyspaceName,
+    before: &VSchemaKeyspace,
+    wanted: &VSchemaKeyspace,
+) -> Vec<&'a KeyspaceName> {
+    let is_lost = |sequence: &str| {
+        let table = match sequence.split_once('.') {
+            Some((keyspace, table)) if keyspace == name.as_str() => table,
+            Some(_) => return false,
+            None => sequence,
+        };
+        before.tables.contains_key(table) && !wanted.tables.contains_key(table)
+    };
+    let takes = |vschema: &VSchemaKeyspace| {
+        let mut tables = vschema.tables.values();
+        tables.any(|table| {
+            let column = table.auto_increment.as_ref();
+            column.is_some_and(|column| is_lost(&column.sequence))
+        })
+    };
+    let live = view.live.records.vschemas.iter();
+    live.filter(|(user, vschema)| {
+        *user != name && view.desired.keyspaces.contains_key(*user) && takes(vschema)
+    })
+    .map(|(user, _)| user)
+    .collect()
 }
 
 /// Whether a keyspace's VSchema comes after its Reshards instead of before: where it is to be unsharded,
