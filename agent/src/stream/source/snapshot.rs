@@ -6,9 +6,12 @@
 //!
 //! - MariaDB tells the binlog position of a `START TRANSACTION WITH CONSISTENT SNAPSHOT`, without
 //!   any lock.
-//! - MySQL does not. There the tables alone (not the server) are locked against writes for the moment
-//!   of opening the transaction: a transaction that wrote to them lets them go only after it is in
-//!   `gtid_executed`. Waiting for such a transaction holds up writers, so it is short and tried again.
+//! - MySQL does not. There writes are held up for the moment of opening the transaction. It is done
+//!   for the whole server: locks of several tables, taken one after the other, may be in a deadlock
+//!   with a transaction that writes to these in another order, and then it is that transaction that
+//!   MySQL fails. Only where long queries keep the server from being locked the tables are: a
+//!   transaction that wrote to them lets them go only after it is in `gtid_executed`. Waiting
+//!   holds up writers, so it is short and tried again.
 
 use std::fmt::Write as _;
 use std::sync::Arc;
@@ -114,11 +117,15 @@ async fn open_mysql(
             .iter()
             .map(|t| format!("{} READ", t.quoted()))
             .collect();
-        let lock = format!("LOCK TABLES {}", locks.join(", "));
+        let lock_tables = format!("LOCK TABLES {}", locks.join(", "));
         let mut attempt = 1;
         loop {
+            let lock = match attempt <= LOCK_ATTEMPTS / 2 {
+                true => "FLUSH TABLES WITH READ LOCK",
+                false => lock_tables.as_str(),
+            };
             match locker
-                .run("locking tables for the moment of a snapshot", &lock)
+                .run("locking tables for the moment of a snapshot", lock)
                 .await
             {
                 Ok(_) => break,
