@@ -23,6 +23,10 @@ const EXTEND_EVERY: Duration = Duration::from_secs(2);
 const POLL: Duration = Duration::from_millis(20);
 /// Streams that do not stop for so long are given up. The time begins anew when they get on.
 const PATIENCE: Duration = Duration::from_secs(60);
+/// The same where several streams write to a target. One may be unable to get on because a row that
+/// has moved from shard to shard is in its way, which a stream that stands still is to delete: they
+/// are let go, and stopped again at another moment.
+const SHARED_PATIENCE: Duration = Duration::from_secs(3);
 
 /// The streams of a workflow, stopped or about to be.
 pub struct Streams {
@@ -181,7 +185,11 @@ impl Streams {
         there: impl Fn(usize, &Position) -> bool,
     ) -> Result<Vec<Vec<Position>>, VDiffError> {
         let mut seen = String::new();
-        let mut give_up = Instant::now() + PATIENCE;
+        let patience = match self.sources.len() {
+            1 => PATIENCE,
+            _ => SHARED_PATIENCE,
+        };
+        let mut give_up = Instant::now() + patience;
         let mut extended = Instant::now();
         loop {
             let states = self.states().await?;
@@ -206,7 +214,7 @@ impl Streams {
             };
             if now != seen {
                 seen = now;
-                give_up = Instant::now() + PATIENCE;
+                give_up = Instant::now() + patience;
             }
             if Instant::now() >= give_up {
                 return Err(VDiffError::NotYet(format!(

@@ -27,7 +27,7 @@ pub const DUPLICATE: [u16; 4] = [1022, 1062, 1586, 1859];
 /// How long a row may be in the way of another. Where several streams write to one target, a row
 /// that has moved from shard to shard on the source is deleted by one of them and inserted by
 /// another, which may come first.
-pub const DUPLICATE_PATIENCE: Duration = Duration::from_secs(60);
+pub const DUPLICATE_PATIENCE: Duration = Duration::from_secs(120);
 
 /// The same while rows are copied. Then they are read anew: a stream that copies does not follow, and
 /// two of them might wait for each other's deletes.
