@@ -257,13 +257,13 @@ impl Inner {
         self.revision = revision;
         for change in &changes {
             let (Change::Put(Entry { key, .. }) | Change::Delete { key }) = change;
-            let is = |prefix: &&str| key.contains(&format!("/sim/{prefix}"));
-            if !NOT_RECORDS.iter().any(|other| is(&other)) {
+            let is = |prefix: &str| key.contains(&format!("/sim/{prefix}"));
+            if !NOT_RECORDS.iter().any(|other| is(other)) {
                 self.changed = revision;
             }
             if ["keyspaces/", "tablets/", "holds/", "routing"]
                 .iter()
-                .any(|of| is(&of))
+                .any(|of| is(of))
             {
                 self.serving = revision;
             }

@@ -13,10 +13,13 @@ use crate::conductor::workflow::streams::{StreamSeen, StreamState};
 
 const LOCK: Duration = Duration::from_secs(3);
 
+/// Who holds a lock, its token, and when he was heard of last.
+type Held = (HostName, u64, Instant);
+
 /// The locks of streams, with their tokens.
 #[derive(Default)]
 pub struct StreamLocks {
-    held: Mutex<BTreeMap<(String, Side, ShardName), (HostName, u64, Instant)>>,
+    held: Mutex<BTreeMap<(String, Side, ShardName), Held>>,
 }
 
 impl StreamLocks {
