@@ -621,8 +621,8 @@ async fn values_of_every_type_come_through_unchanged() {
             assert_same("from the binlog", &sample.column, &wanted[i], &rows);
         }
 
-        for to in 0..servers.len() {
-            let target = servers[to].address.flavor;
+        for server in &mut servers {
+            let target = server.address.flavor;
             println!("from {flavor} to {target}");
             let mut copied = Vec::new();
             for (i, sample) in samples.iter().enumerate() {
@@ -633,18 +633,18 @@ async fn values_of_every_type_come_through_unchanged() {
                     "CREATE TABLE copy.t{i} (id INT PRIMARY KEY, c {})",
                     sample.column
                 );
-                let created = servers[to].sql.run("creating a copy", &create).await;
+                let created = server.sql.run("creating a copy", &create).await;
                 match created {
                     Ok(_) => copied.push(i),
                     // A character set that only one of them has.
                     Err(e) if target != flavor && e.code() == Some(1115) => continue,
                     Err(e) => panic!("{create}: {e}"),
                 }
-                write(&mut servers[to], &shapes[i], &wanted[i]).await;
+                write(server, &shapes[i], &wanted[i]).await;
             }
             let names: Vec<String> = copied.iter().map(|i| format!("t{i}")).collect();
-            let copies = servers[to].shapes("copy", &names).await;
-            let found = servers[to].rows("copy", &copies).await;
+            let copies = server.shapes("copy", &names).await;
+            let found = server.rows("copy", &copies).await;
             for (place, &i) in copied.iter().enumerate() {
                 if target != flavor && samples[i].respelled {
                     assert_eq!(found[place].len(), wanted[i].len());
@@ -653,8 +653,8 @@ async fn values_of_every_type_come_through_unchanged() {
                 let what = format!("written to {target}");
                 assert_same(&what, &samples[i].column, &wanted[i], &found[place]);
             }
-            servers[to].run("DROP DATABASE copy").await;
-            servers[to].run("CREATE DATABASE copy").await;
+            server.run("DROP DATABASE copy").await;
+            server.run("CREATE DATABASE copy").await;
         }
     }
     for server in servers {
