@@ -20,6 +20,13 @@ const MEMORY: usize = 48 << 20;
 /// What a transaction takes of it beside its statements.
 const OVERHEAD: usize = 256;
 
+/// The most that a transaction may be, bytes of statements for one target: they are kept until
+/// all of it is there.
+const LONGEST: usize = 1 << 30;
+
+/// By target, what has come of a transaction that comes in parts.
+type Parts = Vec<Ops>;
+
 /// What following needs.
 pub struct Following<'a> {
     pub source: &'a SourceServer,
@@ -65,6 +72,7 @@ impl Following<'_> {
         }
         let memory = Arc::new(Semaphore::new(MEMORY));
         let read = async {
+            let mut parts = Parts::default();
             loop {
                 if !*self.hurry.borrow() {
                     let mut hurry = self.hurry.clone();
@@ -79,9 +87,12 @@ impl Following<'_> {
                         {
                             return Ok(());
                         }
-                        let reached =
-                            (self.until).is_some_and(|until| transaction.position.contains(until));
-                        self.hand_out(transaction, &queues, &memory).await?;
+                        // The position of a part that is not the last is the one before.
+                        let reached = transaction.is_last
+                            && (self.until)
+                                .is_some_and(|until| transaction.position.contains(until));
+                        self.hand_out(transaction, &mut parts, &queues, &memory)
+                            .await?;
                         if reached {
                             return Ok(());
                         }
@@ -125,21 +136,33 @@ impl Following<'_> {
         Ok(done.into_iter().map(|(_, committer)| committer).collect())
     }
 
-    /// Gives each target what is its own of a transaction; waits while too much is under way.
+    /// Gives each target what is its own of a transaction, once all parts of it are there; waits
+    /// while too much is under way.
     async fn hand_out(
         &self,
         transaction: Transaction,
+        parts: &mut Parts,
         queues: &[mpsc::UnboundedSender<Item>],
         memory: &Arc<Semaphore>,
     ) -> Result<(), StreamError> {
-        let mut ops = vec![Ops::default(); queues.len()];
+        parts.resize(queues.len(), Ops::default());
         for change in &transaction.changes {
             let table = change.table();
             let number = u32::try_from(table).unwrap_or(u32::MAX);
             let present = |target: usize| &self.present[target][table];
-            self.tables[table].change(number, change, present, &mut ops)?;
+            self.tables[table].change(number, change, present, parts)?;
         }
-        for (queue, ops) in queues.iter().zip(ops) {
+        if let Some(long) = parts.iter().find(|ops| ops.text.len() > LONGEST) {
+            return Err(StreamError::Refused(format!(
+                "transaction {} of the source has changes of more than {} bytes, which is more than can be applied as one; cancel the workflow and start it again to copy anew",
+                transaction.gtid,
+                long.text.len()
+            )));
+        }
+        if !transaction.is_last {
+            return Ok(());
+        }
+        for (queue, ops) in queues.iter().zip(std::mem::take(parts)) {
             let size = (ops.text.len() + OVERHEAD).min(MEMORY / 2);
             let size = u32::try_from(size).unwrap_or(u32::MAX);
             // It is never closed.

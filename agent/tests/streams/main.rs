@@ -263,6 +263,10 @@ async fn streams_stop_where_they_are_told_and_turn() {
         m.catch_up().await;
         m.compare().await;
 
+        long_transaction(&mut conn).await;
+        m.catch_up().await;
+        m.compare().await;
+
         // The other way round.
         m.record.streams.running = false;
         m.put_workflow().await;
@@ -301,6 +305,24 @@ async fn streams_stop_where_they_are_told_and_turn() {
         assert!(m.compare().await > 100);
         m.end().await;
     }
+}
+
+/// One that the source's reader gives in parts.
+async fn long_transaction(conn: &mut Conn) {
+    conn.query_drop("BEGIN").await.unwrap();
+    for (i, cid) in cids().into_iter().take(60).enumerate() {
+        let id = 100_000 + i;
+        conn.query_drop(format!(
+            "INSERT INTO orders VALUES ({id}, {cid}, '{id}@x', 1, NULL, REPEAT('0123456789', 100000))"
+        ))
+        .await
+        .unwrap();
+    }
+    // What the first part brought changes in the last.
+    conn.query_drop("UPDATE orders SET amount = 2, body = '' WHERE id BETWEEN 100000 AND 100010")
+        .await
+        .unwrap();
+    conn.query_drop("COMMIT").await.unwrap();
 }
 
 /// `_vt.vreplication.stop_at`, as comparisons use it.
