@@ -1,6 +1,6 @@
 //! Makes the planner's second input: the records at one revision, and what the agents see.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
 use futures::StreamExt;
@@ -114,15 +114,10 @@ impl Observer {
         live: &Live,
         desired: &Desired,
     ) -> BTreeMap<KeyspaceName, BTreeMap<String, Canonical>> {
-        let mut asked = Vec::new();
-        for (name, keyspace) in &desired.keyspaces {
-            if keyspace.tables.is_empty() || !live.records.keyspaces.contains_key(name) {
-                continue;
-            }
-            let tables = keyspace.tables.values();
-            let statements = tables.map(|table| table.statement.clone()).collect();
-            asked.push(self.canonicalize_keyspace(live, name.clone(), statements));
-        }
+        let asked: Vec<_> = statements(live, desired)
+            .into_iter()
+            .map(|(keyspace, statements)| self.canonicalize_keyspace(live, keyspace, statements))
+            .collect();
         let answers: Vec<_> = stream::iter(asked).buffered(CONCURRENT).collect().await;
         answers.into_iter().flatten().collect()
     }
@@ -223,6 +218,43 @@ fn merge(records: Records, answers: Vec<(HostRecord, Answer)>) -> Gathered {
             .map(|(host, why)| Unseen { host, why })
             .collect(),
     }
+}
+
+/// The statements that the servers of each keyspace are asked about: those of the spec's tables. Where
+/// a keyspace has no server yet, one that has tables of these names is asked in its place, for these
+/// may be about to move.
+fn statements(live: &Live, desired: &Desired) -> BTreeMap<KeyspaceName, Vec<String>> {
+    let mut asked: BTreeMap<KeyspaceName, Vec<String>> = BTreeMap::new();
+    let records = &live.records;
+    let with_servers: BTreeSet<&KeyspaceName> =
+        records.tablets.values().map(|t| &t.keyspace).collect();
+    for (name, keyspace) in &desired.keyspaces {
+        if with_servers.contains(name) {
+            let tables = keyspace.tables.values();
+            let statements = tables.map(|table| table.statement.clone());
+            asked.entry(name.clone()).or_default().extend(statements);
+            continue;
+        }
+        for (alias, observed) in &live.observed.tablets {
+            let (Some(tables), Some(tablet)) = (&observed.tables, records.tablets.get(alias))
+            else {
+                continue;
+            };
+            let named = keyspace
+                .tables
+                .iter()
+                .filter(|(t, _)| tables.contains_key(*t));
+            let statements = named.map(|(_, table)| table.statement.clone());
+            let of = asked.entry(tablet.keyspace.clone()).or_default();
+            of.extend(statements);
+        }
+    }
+    for statements in asked.values_mut() {
+        statements.sort();
+        statements.dedup();
+    }
+    asked.retain(|_, statements| !statements.is_empty());
+    asked
 }
 
 /// The running servers of a keyspace, the ones that are disturbed least first: replicas, then
@@ -380,5 +412,37 @@ mod tests {
             .map(|(tablet, _)| tablet.alias.uid)
             .collect();
         assert_eq!(order, [102, 100, 101]);
+    }
+
+    #[test]
+    fn tables_of_a_keyspace_without_servers_are_shown_to_those_that_have_them_now() {
+        let spec = "{ vtplan: 1, cluster: shop, cells: [zone1], keyspaces: { \
+                    commerce: { tablets: { zone1: { replica: 2 } } }, \
+                    customer: { tablets: { zone1: { replica: 2 } }, schema: customer.sql } } }";
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("spec.yaml");
+        std::fs::write(&path, spec).unwrap();
+        let schema = "CREATE TABLE customer (id bigint PRIMARY KEY);\nCREATE TABLE review (id bigint PRIMARY KEY);";
+        std::fs::write(folder.path().join("customer.sql"), schema).unwrap();
+        let loaded = vtplan_planner::spec::load(&[path], &vtplan_planner::spec::NoSecrets).unwrap();
+        let mut live = Live {
+            records: records(&[tablet(100, "a")], &["a"]),
+            observed: Observed::default(),
+        };
+        let mut primary = running(ObservedRole::Primary { term: 1 });
+        let table = vtplan_planner::live::ObservedTable {
+            definition: String::new(),
+            rows: 0,
+            bytes: 0,
+            sequence_ready: None,
+        };
+        primary.tables = Some(BTreeMap::from([("customer".parse().unwrap(), table)]));
+        live.observed
+            .tablets
+            .insert(tablet(100, "a").alias, primary);
+        let asked = statements(&live, &loaded.desired);
+        let commerce = KeyspaceName::new("commerce").unwrap();
+        let customer = "CREATE TABLE customer (id bigint PRIMARY KEY)".to_owned();
+        assert_eq!(asked, BTreeMap::from([(commerce, vec![customer])]));
     }
 }
