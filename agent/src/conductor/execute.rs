@@ -5,6 +5,9 @@
 //! in the middle goes on as if it had been there from the start. Everything in here may be dropped
 //! at any moment: nothing runs beside it.
 
+mod over;
+mod start;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
@@ -22,10 +25,8 @@ use super::Settings;
 use super::done::is_done;
 use super::journal::Journal;
 use super::running::{Running, State};
-use super::step::{self, Attempt, Outcome};
-use super::switch::leftover;
-use super::trouble::{Trouble, cannot_plan, failed, not_approved};
-use super::wait;
+use super::step::Outcome;
+use super::trouble::{Trouble, cannot_plan, not_approved};
 use super::write::{Fenced, WriteError};
 use crate::observe::Gathered;
 use crate::submit::StoredPlan;
@@ -189,32 +190,6 @@ impl<'a> Execution<'a> {
         Ok(self.status(remaining.as_deref().ok()))
     }
 
-    /// Settles switches of writes that no step is at: their step, or another conductor, was cut off,
-    /// and what was tried since has failed.
-    fn settle_switches(&mut self, seen: &Gathered) {
-        let records = &seen.live.records;
-        let there_are =
-            records.all_workflows().any(|w| w.switch.is_some()) || !records.holds.is_empty();
-        let acting = |running: &Running| {
-            running.state == State::Acting && step::switches(&running.step.action)
-        };
-        if self.settling || !there_are || self.running.values().any(acting) {
-            return;
-        }
-        self.settling = true;
-        let to = self.to;
-        self.acting.push(
-            async move {
-                let outcome = match leftover::settle_all(to).await {
-                    Ok(()) => Outcome::Acted,
-                    Err(outcome) => outcome,
-                };
-                (SETTLE.to_owned(), outcome)
-            }
-            .boxed(),
-        );
-    }
-
     /// The steps that are left, planned anew.
     fn remaining(&self, live: &Live) -> Result<Vec<Step>, Vec<PlanError>> {
         let desired = &self.plan.desired;
@@ -324,176 +299,6 @@ impl<'a> Execution<'a> {
         Ok(())
     }
 
-    /// Looks at what steps wait for, and gives up those that wait in vain.
-    fn check_waits(&mut self, seen: &Gathered) {
-        for (id, running) in &mut self.running {
-            if !self.left.contains(id) {
-                continue;
-            }
-            match running.state {
-                State::Acting | State::Again(_) | State::Going(_) | State::Held(_) => continue,
-                State::GaveUp => {
-                    self.failures.push(failed(id, &running.progress.message));
-                    continue;
-                }
-                State::Waiting(_) => {}
-            }
-            let waiting = wait::waits_for(&running.step.action, seen);
-            if waiting.down {
-                let since = *running.down_since.get_or_insert_with(Instant::now);
-                if since.elapsed() >= self.settings.down_patience {
-                    self.failures.push(failed(id, &waiting.message));
-                }
-            } else if !seen.unseen.is_empty() || waiting.message == "the server runs" {
-                running.down_since = None;
-            }
-            if running.say(waiting.message) {
-                self.moved_at = Instant::now();
-            }
-        }
-    }
-
-    /// Gives up when nothing has moved for too long.
-    fn check_stall(&mut self, remaining: &[Step], seen: &Gathered) {
-        let since = self.moved_at.elapsed();
-        if since < self.settings.stall || !self.acting.is_empty() || self.left.is_empty() {
-            return;
-        }
-        let waits: Vec<String> = self
-            .running
-            .iter()
-            .map(|(id, running)| format!("step {id}: {}", running.progress.message))
-            .chain(self.recovering(remaining, seen))
-            .collect();
-        let waits = if waits.is_empty() {
-            "no step can be started".to_owned()
-        } else {
-            waits.join("; ")
-        };
-        self.failures.push(format!(
-            "nothing has moved for {} s: {waits}. When the cause is gone, run `vtplan apply` again; what is done stays done",
-            since.as_secs()
-        ));
-    }
-
-    /// What is waited for although it was not started.
-    fn recovering(&self, remaining: &[Step], seen: &Gathered) -> Vec<String> {
-        let foreign = remaining.iter().filter(|step| !self.is_approved(step));
-        let unseen = self.approved.iter().filter(|(id, step)| {
-            self.left.contains(**id)
-                && !self.running.contains_key(**id)
-                && remaining.iter().all(|left| left.id != step.id)
-        });
-        foreign
-            .chain(unseen.map(|(_, step)| *step))
-            .take(5)
-            .map(|step| {
-                let waiting = wait::waits_for(&step.action, seen);
-                format!("{}: {}", step.id, waiting.message)
-            })
-            .collect()
-    }
-
-    fn start_ready(&mut self, remaining: &[Step], seen: &Arc<Gathered>) {
-        for step in remaining {
-            if self.acting.len() >= self.settings.parallel {
-                return;
-            }
-            if self.running.contains_key(&step.id)
-                || !self.is_approved(step)
-                || !self.is_ready(step)
-                || (self.settling && step::switches(&step.action))
-            {
-                continue;
-            }
-            let progress = StepProgress {
-                step: step.id.clone(),
-                state: StepState::Running,
-                message: String::new(),
-                started_at: self.to.world.now(),
-                ended_at: None,
-                attempt: 0,
-                work: None,
-            };
-            let running = Running::new(step.clone(), progress, State::Acting);
-            self.running.insert(step.id.clone(), running);
-            self.start(&step.id, seen);
-        }
-    }
-
-    /// Whether all that a step must come after is done, in the approved plan's eyes too.
-    fn is_ready(&self, step: &Step) -> bool {
-        let approved = self.approved.get(step.id.as_str());
-        let before = approved.into_iter().flat_map(|s| &s.after);
-        step.after
-            .iter()
-            .chain(before)
-            .all(|id| !self.left.contains(id) && !self.running.contains_key(id))
-    }
-
-    /// Tries again what failed or was taken over, and what acted long ago with nothing to be seen.
-    fn repeat(&mut self, remaining: &[Step], seen: &Arc<Gathered>) {
-        let may_start =
-            self.failures.is_empty() && self.stopped_at.is_none() && !self.trouble.is_there();
-        for step in remaining {
-            if self.acting.len() >= self.settings.parallel {
-                return;
-            }
-            let Some(running) = self.running.get(&step.id) else {
-                continue;
-            };
-            let due = match running.state {
-                State::Acting | State::GaveUp => false,
-                State::Again(at) | State::Going(at) | State::Held(at) => {
-                    may_start && Instant::now() >= at
-                }
-                State::Waiting(since) => may_start && since.elapsed() >= self.settings.act_again,
-            };
-            let settled = !(self.settling && step::switches(&step.action));
-            if due && settled && self.is_approved(step) && self.is_ready(step) {
-                self.start(&step.id, seen);
-            }
-        }
-    }
-
-    fn start(&mut self, id: &StepId, seen: &Arc<Gathered>) {
-        let Some(running) = self.running.get_mut(id) else {
-            return;
-        };
-        // One that goes on, or waits, is only looked at again.
-        let looks = matches!(
-            running.state,
-            State::Waiting(_) | State::Going(_) | State::Held(_)
-        );
-        if !looks {
-            running.progress.attempt += 1;
-        }
-        let attempt = Attempt {
-            plan: self.plan.record.id.clone(),
-            first: !looks && running.progress.attempt == 1,
-            seen: seen.clone(),
-        };
-        running.state = State::Acting;
-        let unwritten = (!looks || running.unwritten).then(|| running.progress.clone());
-        running.unwritten = false;
-        let (id, step) = (id.clone(), running.step.clone());
-        let (journal, to) = (self.journal, self.to);
-        self.acting.push(
-            async move {
-                let written = match unwritten {
-                    Some(progress) => journal.progress(&[progress]).await,
-                    None => Ok(()),
-                };
-                let outcome = match written {
-                    Ok(()) => step::act(to, step, attempt).await,
-                    Err(error) => error.into(),
-                };
-                (id, outcome)
-            }
-            .boxed(),
-        );
-    }
-
     /// Waits until a step has acted or it is time to look again.
     async fn rest(&mut self, round_at: Instant) -> Result<(), Superseded> {
         // A large cluster takes long to look at: it is not looked at all the time.
@@ -595,81 +400,6 @@ impl<'a> Execution<'a> {
                 }
                 Ok(())
             }
-            Err(error) => error.into(),
-        }
-    }
-
-    /// Whether the plan is over.
-    fn status(&self, remaining: Option<&[Step]>) -> Option<PlanStatus> {
-        let at = self.to.world.now();
-        if !self.failures.is_empty() {
-            // Calls that are under way are waited for: they have an end of their own.
-            return self.acting.is_empty().then(|| PlanStatus::Failed {
-                at,
-                message: self.failures.join("; "),
-            });
-        }
-        let all_done = remaining.is_some() && self.left.is_empty() && self.running.is_empty();
-        if all_done {
-            return Some(PlanStatus::Done { at });
-        }
-        if self.stopped_at.is_none() {
-            return self
-                .held()
-                .map(|message| PlanStatus::Waiting { at, message });
-        }
-        let stopped_at = self.stopped_at?;
-        let waiting = self
-            .running
-            .values()
-            .any(|running| matches!(running.state, State::Acting | State::Waiting(_)));
-        let patient = stopped_at.elapsed() < self.settings.stop_patience;
-        let over = self.acting.is_empty() && !(waiting && patient);
-        over.then_some(PlanStatus::Stopped { at })
-    }
-
-    /// What is waited for, when nothing else is left that could be done now.
-    fn held(&self) -> Option<String> {
-        let held = |running: &Running| matches!(running.state, State::Held(_));
-        let only = self.acting.is_empty()
-            && !self.running.is_empty()
-            && self.running.values().all(held)
-            && !self.trouble.is_there();
-        only.then(|| {
-            let mut messages: Vec<&str> = (self.running.values())
-                .map(|running| running.progress.message.as_str())
-                .collect();
-            messages.dedup();
-            messages.join("; ")
-        })
-    }
-
-    /// Writes down how the steps that are still running ended: with the plan.
-    async fn close(&mut self, status: &PlanStatus) -> Result<(), Superseded> {
-        let now = self.to.world.now();
-        let waits = matches!(status, PlanStatus::Waiting { .. });
-        let ended: Vec<StepProgress> = self
-            .running
-            .values()
-            // What waits has not ended.
-            .filter(|_| !waits)
-            .map(|running| StepProgress {
-                state: StepState::Failed,
-                message: match status {
-                    PlanStatus::Stopped { .. } => {
-                        format!("stopped, not done: {}", running.progress.message)
-                    }
-                    _ if running.progress.message.is_empty() => {
-                        "not done when the plan ended".to_owned()
-                    }
-                    _ => running.progress.message.clone(),
-                },
-                ended_at: Some(now),
-                ..running.progress.clone()
-            })
-            .collect();
-        match self.journal.progress(&ended).await {
-            Ok(()) => Ok(()),
             Err(error) => error.into(),
         }
     }

@@ -18,6 +18,7 @@ pub mod failpoint;
 mod gates;
 mod journal;
 mod numbers;
+mod outcome;
 mod reparent;
 mod running;
 #[cfg(test)]

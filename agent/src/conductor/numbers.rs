@@ -5,22 +5,58 @@ use std::time::Duration;
 
 use futures::future::try_join_all;
 use tokio::time::timeout;
-use vtplan_planner::plan::{NumberedColumn, SequenceRaise};
+use vtplan_planner::plan::{Action, NumberedColumn, SequenceRaise};
 use vtplan_state::model::{
     HeldObject, HoldRecord, KeyspaceName, Records, TableName, VSchemaKeyspace,
 };
 use vtplan_state::store::{Compare, Op, Txn};
 
 use super::gates;
-use super::step::{Outcome, quoted};
+use super::step::{Outcome, execute, quoted};
 use super::workflow::record::primary;
 use super::world::{Sql, Target};
 use super::write::Fenced;
+use crate::observe::Gathered;
 
 /// How long gates may take to end what is under way on tables that get a sequence.
 const DRAIN: Duration = Duration::from_secs(5);
 /// How long gates keep statements meanwhile.
 const HOLD: Duration = Duration::from_secs(20);
+
+/// Makes a sequence ready to give numbers.
+pub async fn init_sequence(
+    to: Fenced<'_>,
+    action: &Action,
+    seen: &Gathered,
+) -> Result<(), Outcome> {
+    let Action::InitSequence {
+        keyspace,
+        shard,
+        table,
+        next_id,
+        cache,
+        above,
+    } = action
+    else {
+        return Ok(());
+    };
+    let name = quoted(table.as_str());
+    // A row that is there stays as it is: it may have given out ids.
+    let statement = format!(
+        "INSERT INTO {name} (id, next_id, cache) VALUES (0, {next_id}, {cache}) ON DUPLICATE KEY UPDATE id = id"
+    );
+    let sql = Sql {
+        statements: vec![statement],
+        foreign_key_checks: true,
+    };
+    execute(to, keyspace, shard, sql, seen).await?;
+    if above.is_empty() {
+        return Ok(());
+    }
+    let records = &seen.live.records;
+    let primary = primary(records, keyspace, shard)?;
+    raise_one(to, records, &primary, table, above).await
+}
 
 /// Raises sequences above the highest values of their columns. Never lowers one.
 pub async fn raise(

@@ -2,88 +2,20 @@
 //! it may be done twice, by two conductors, and cut off anywhere.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use vtplan_planner::live::{ObservedRole, ServerState};
 use vtplan_planner::plan::{Action, Step};
 use vtplan_state::model::{
-    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord, StepWork,
-    TabletAlias, TabletRecord, TabletType, UserRecord, VSchemaKeyspace,
+    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord,
+    TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace,
 };
-use vtplan_state::store::{Compare, Op, StoreError, Txn};
+use vtplan_state::store::{Compare, Op, Txn};
 
-use super::switch::{self, WriteSwitchAsked};
+pub use super::outcome::{Outcome, Progress};
 use super::world::{Sql, Target};
-use super::write::{Change, Fenced, WriteError};
-use super::{numbers, reparent, workflow};
-use crate::client::{CallError, CallErrorKind};
+use super::write::{Change, Fenced};
+use super::{numbers, reparent, switch, workflow};
 use crate::observe::Gathered;
-
-/// How an attempt at a step ended.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Outcome {
-    /// All is written and called; what it causes is yet to be seen.
-    Acted,
-    /// As `Acted`, with numbers to show.
-    Worked(StepWork),
-    /// It goes on by itself, this far; it is looked at again soon.
-    Going(Progress),
-    /// It waits for a person, for time or for a window, as the message says.
-    Held(String),
-    /// Not now, for this reason; it is tried again.
-    Retry(String),
-    /// A server refused it with this message. It is tried again a few times, because the server
-    /// may have seen the same statement just before.
-    Refused(String),
-    /// It cannot be done.
-    Impossible(String),
-    /// The lock is lost.
-    Superseded,
-}
-
-/// How far something has come.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Progress {
-    pub message: String,
-    pub work: Option<StepWork>,
-}
-
-impl Outcome {
-    /// What it says, for people.
-    pub fn message(&self) -> &str {
-        match self {
-            Self::Acted | Self::Worked(_) => "",
-            Self::Going(progress) => &progress.message,
-            Self::Held(why) | Self::Retry(why) | Self::Refused(why) | Self::Impossible(why) => why,
-            Self::Superseded => "the lock is lost",
-        }
-    }
-}
-
-impl From<StoreError> for Outcome {
-    fn from(error: StoreError) -> Self {
-        Self::Retry(error.to_string())
-    }
-}
-
-impl From<WriteError> for Outcome {
-    fn from(error: WriteError) -> Self {
-        match error {
-            WriteError::Superseded => Self::Superseded,
-            WriteError::Changed(why) => Self::Retry(why),
-            WriteError::Store(error) => Self::Retry(error.to_string()),
-        }
-    }
-}
-
-impl From<CallError> for Outcome {
-    fn from(error: CallError) -> Self {
-        match error.kind {
-            CallErrorKind::Refused(why) => Self::Refused(why),
-            _ => Self::Retry(error.to_string()),
-        }
-    }
-}
 
 /// The words for a step in failpoints and messages: its `kind` in JSON.
 pub fn kind(action: &Action) -> &'static str {
@@ -285,7 +217,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
             };
             execute(to, keyspace, shard, sql, seen).await
         }
-        Action::InitSequence { .. } => init_sequence(to, action, seen).await,
+        Action::InitSequence { .. } => numbers::init_sequence(to, action, seen).await,
         Action::ApplyVschema {
             keyspace,
             before,
@@ -325,7 +257,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
             workflow,
             point,
         } => workflow::policy::approval(to, keyspace, workflow, *point).await,
-        Action::SwitchTraffic { .. } => switch_traffic(to, action, first).await,
+        Action::SwitchTraffic { .. } => switch::switch_traffic(to, action, first).await,
         Action::Soak {
             keyspace,
             workflow,
@@ -382,63 +314,6 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
         }
         Action::RemoveGates { cell } => Ok(to.delete(keys.gate_config(cell), &[]).await?),
     }
-}
-
-async fn switch_traffic(to: Fenced<'_>, action: &Action, first: bool) -> Result<(), Outcome> {
-    let Action::SwitchTraffic {
-        keyspace,
-        workflow,
-        tablet_types,
-        to: side,
-        max_write_pause_ms,
-        window,
-        raise,
-    } = action
-    else {
-        return Ok(());
-    };
-    if tablet_types.contains(&TabletType::Primary) {
-        let asked = WriteSwitchAsked {
-            keyspace,
-            workflow,
-            side: *side,
-            max_pause: Duration::from_millis(*max_write_pause_ms),
-            window: window.as_deref(),
-            raise,
-        };
-        return switch::switch_writes(to, asked, first).await;
-    }
-    switch::switch_reads(to, keyspace, workflow, tablet_types, *side, first).await
-}
-
-async fn init_sequence(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Result<(), Outcome> {
-    let Action::InitSequence {
-        keyspace,
-        shard,
-        table,
-        next_id,
-        cache,
-        above,
-    } = action
-    else {
-        return Ok(());
-    };
-    let name = quoted(table.as_str());
-    // A row that is there stays as it is: it may have given out ids.
-    let statement = format!(
-        "INSERT INTO {name} (id, next_id, cache) VALUES (0, {next_id}, {cache}) ON DUPLICATE KEY UPDATE id = id"
-    );
-    let sql = Sql {
-        statements: vec![statement],
-        foreign_key_checks: true,
-    };
-    execute(to, keyspace, shard, sql, seen).await?;
-    if above.is_empty() {
-        return Ok(());
-    }
-    let records = &seen.live.records;
-    let primary = workflow::record::primary(records, keyspace, shard)?;
-    numbers::raise_one(to, records, &primary, table, above).await
 }
 
 async fn delete_both(to: Fenced<'_>, first: String, second: String) -> Result<(), Outcome> {
@@ -540,7 +415,7 @@ fn runs(seen: &Gathered, alias: &TabletAlias) -> bool {
 }
 
 /// Runs statements on a shard's primary.
-async fn execute(
+pub(super) async fn execute(
     to: Fenced<'_>,
     keyspace: &KeyspaceName,
     shard: &ShardName,

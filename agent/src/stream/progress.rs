@@ -149,7 +149,11 @@ impl Streams {
         let mut resumed = 0;
         for (key, progress) in self.lock().iter() {
             let asked = key.keyspace.as_str() == keyspace && key.workflow.as_str() == workflow;
-            if asked && progress.lock().status.state == "error" {
+            let mut inner = progress.lock();
+            if asked && inner.status.state == "error" {
+                // At once: whoever asked and looks again must not see the old error.
+                inner.status.state = "starting".to_owned();
+                drop(inner);
                 progress.resumed.send_modify(|n| *n += 1);
                 resumed += 1;
             }

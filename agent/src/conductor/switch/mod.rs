@@ -35,5 +35,40 @@ pub mod settle;
 mod undo;
 mod writes;
 
-pub use reads::switch_reads;
-pub use writes::{WriteSwitchAsked, switch_writes};
+use std::time::Duration;
+
+use vtplan_planner::plan::Action;
+use vtplan_state::model::TabletType;
+
+use self::reads::switch_reads;
+use self::writes::{WriteSwitchAsked, switch_writes};
+use super::step::Outcome;
+use super::write::Fenced;
+
+/// Does a `SwitchTraffic`. `first`: attempt of this step.
+pub async fn switch_traffic(to: Fenced<'_>, action: &Action, first: bool) -> Result<(), Outcome> {
+    let Action::SwitchTraffic {
+        keyspace,
+        workflow,
+        tablet_types,
+        to: side,
+        max_write_pause_ms,
+        window,
+        raise,
+    } = action
+    else {
+        return Ok(());
+    };
+    if tablet_types.contains(&TabletType::Primary) {
+        let asked = WriteSwitchAsked {
+            keyspace,
+            workflow,
+            side: *side,
+            max_pause: Duration::from_millis(*max_write_pause_ms),
+            window: window.as_deref(),
+            raise,
+        };
+        return switch_writes(to, asked, first).await;
+    }
+    switch_reads(to, keyspace, workflow, tablet_types, *side, first).await
+}

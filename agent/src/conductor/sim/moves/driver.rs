@@ -232,7 +232,7 @@ impl MoveHost {
 pub async fn keep_servers(data: Arc<Data>, chance: Arc<Chance>) {
     let mut view = data.store.records().expect("records can be read");
     loop {
-        sleep(chance.millis(20, 300)).await;
+        sleep(chance.millis(40, 500)).await;
         let trouble = chance.trouble_now() > 0;
         let places: Vec<_> = data.lock().servers.keys().cloned().collect();
         for place in places {

@@ -66,7 +66,7 @@ impl Gate {
 
     /// One round; `false`: the lease has ended.
     async fn lives(&self, cluster: &Cluster, life: &mut Life) -> bool {
-        sleep(self.chance.millis(4, 40)).await;
+        sleep(self.chance.millis(8, 70)).await;
         let trouble = self.chance.trouble_now() > 0;
         if trouble && self.chance.happens(6) {
             sleep(self.chance.millis(100, 12_000)).await;

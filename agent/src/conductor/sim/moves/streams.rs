@@ -1,6 +1,7 @@
 //! Simulated streams: agents that take turns at them, fall asleep in the middle, and wake up late.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -13,18 +14,21 @@ use crate::conductor::workflow::streams::{StreamSeen, StreamState};
 
 const LOCK: Duration = Duration::from_secs(3);
 
-/// Who holds a lock, its token, and when he was heard of last.
+/// Of which stream: workflow, the side and the shard that it reads.
+type LockKey = (String, Side, ShardName);
+/// By whom, with which token, until when.
 type Held = (HostName, u64, Instant);
 
 /// The locks of streams, with their tokens.
 #[derive(Default)]
 pub struct StreamLocks {
-    held: Mutex<BTreeMap<(String, Side, ShardName), Held>>,
+    held: Mutex<BTreeMap<LockKey, Held>>,
+    last: AtomicU64,
 }
 
 impl StreamLocks {
     /// Takes or renews a lock; gives its token.
-    fn take(&self, key: (String, Side, ShardName), by: &HostName, next: u64) -> Option<u64> {
+    fn take(&self, key: LockKey, by: &HostName) -> Option<u64> {
         let mut held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         let until = Instant::now() + LOCK;
         match held.get_mut(&key) {
@@ -34,13 +38,14 @@ impl StreamLocks {
             }
             Some((_, _, ends)) if *ends > Instant::now() => None,
             _ => {
+                let next = self.last.fetch_add(1, Ordering::Relaxed) + 1;
                 held.insert(key, (by.clone(), next, until));
                 Some(next)
             }
         }
     }
 
-    fn holds(&self, key: &(String, Side, ShardName), by: &HostName) -> bool {
+    fn holds(&self, key: &LockKey, by: &HostName) -> bool {
         let held = self.held.lock().unwrap_or_else(PoisonError::into_inner);
         held.get(key)
             .is_some_and(|(holder, _, ends)| holder == by && *ends > Instant::now())
@@ -64,7 +69,7 @@ fn places(workflow: &WorkflowRecord, side: Side) -> Vec<Place> {
 impl Runner {
     pub async fn live(self) {
         loop {
-            sleep(self.chance.millis(5, 60)).await;
+            sleep(self.chance.millis(10, 110)).await;
             let Ok(records) = self.data.store.records() else {
                 continue;
             };
@@ -91,11 +96,10 @@ impl Runner {
         let name = workflow.full_name();
         let side = workflow.streams.from;
         let key = (name.clone(), side, from.1.clone());
-        let Ok(records) = self.data.store.records() else {
+        let Some(token) = self.locks.take(key, &self.host) else {
             return;
         };
-        // Revisions are what real tokens are.
-        let Some(token) = self.locks.take(key, &self.host, records.revision) else {
+        let Ok(records) = self.data.store.records() else {
             return;
         };
         // What is wanted is looked at again with the lock in hand.
