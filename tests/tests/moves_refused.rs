@@ -55,9 +55,13 @@ keyspaces:
     {tablets}
     {}
     vindexes: {{ xxhash: {{ type: xxhash }} }}
-    tables: {{ note: {{ vindexes: [{{ column: owner, name: xxhash }}] }} }}
+    {}
 ",
-                schema("store", store)
+                schema("store", store),
+                match store {
+                    "" => "",
+                    _ => "tables: { note: { vindexes: [{ column: owner, name: xxhash }] } }",
+                }
             );
         }
         self.lab.write(&format!("{name}.yaml"), &text)
