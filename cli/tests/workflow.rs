@@ -27,7 +27,7 @@ fn side(keyspace: &str, shards: &[&str]) -> WorkflowSide {
 fn move_tables(from: &str, to: &str) -> WorkflowRecord {
     let table = |name: &str| TableName::new(name).expect("a name");
     WorkflowRecord {
-        name: WorkflowName::new(&format!("{from}2{to}")).expect("a name"),
+        name: WorkflowName::new(format!("{from}2{to}")).expect("a name"),
         kind: WorkflowKind::MoveTables,
         source: side(from, &["0"]),
         target: side(to, &["0"]),
