@@ -431,7 +431,10 @@ impl Data {
             };
             let server = inner.servers.get(&place).ok_or("no server")?;
             if !server.takes(&row.0) {
-                return Err(format!("{place:?} takes no writes of row {row:?}"));
+                return Err(format!(
+                    "{place:?} takes no writes of row {row:?}: down {}, read-only {}, fences {:?}",
+                    server.down, server.read_only, server.fences
+                ));
             }
             let there = server.tables.get(&row.0).and_then(|t| t.get(&row.1));
             if there != Some(value) {

@@ -245,7 +245,8 @@ pub async fn keep_servers(data: Arc<Data>, chance: Arc<Chance>) {
                 (server.down, server.read_only)
             };
             if down {
-                if chance.happens(60) {
+                // Without trouble it comes back at the next look.
+                if !trouble || chance.happens(60) {
                     data.change("a server's start", |inner| {
                         if let Some(server) = inner.servers.get_mut(&place) {
                             server.down = false;
