@@ -17,7 +17,7 @@ test: setup ## Install what is missing and run all tests, on real servers
 	tests/scripts/run-tests
 
 bench: ## Measure the planner, the gate and data moves, beside what they compare with (ten minutes or more)
-	tests/scripts/setup sysbench=sysbench haproxy=haproxy python3=python3
+	tests/scripts/setup sysbench=sysbench haproxy=haproxy python3=python3 mariadb-dump=mariadb-client
 	cargo build --release --locked -p vtplan
 	cargo build --release --locked -p vtplan-planner --example bench_planner
 	tests/scripts/bench
