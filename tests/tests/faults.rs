@@ -173,7 +173,7 @@ async fn plans_wait_for_ports_and_gates_bear_their_clients() {
         &[
             "being carried out",
             "started by",
-            "since",
+            " ago, at ",
             "vtplan apply --attach",
         ],
     );
