@@ -163,6 +163,18 @@ struct Client {
 struct Change {
     id: i64,
     to: Option<Item>,
+    /// It may bring the row to another shard.
+    moves: bool,
+}
+
+impl Change {
+    fn new(id: i64, to: Option<Item>) -> Self {
+        Self {
+            id,
+            to,
+            moves: false,
+        }
+    }
 }
 
 /// The statement, its parameters, and the number of rows that it must affect.
@@ -248,7 +260,7 @@ impl Client {
             let (sql, params, expected) = &statements[0];
             execute(conn, sql, params, *expected).await
         };
-        for Change { id, to } in changes {
+        for Change { id, to, .. } in changes {
             let known = self.written.rows.entry(id).or_insert_with(|| vec![None]);
             if result.is_ok() {
                 *known = vec![to];
@@ -278,7 +290,7 @@ impl Client {
             };
             return (
                 vec![insert(&table, id, &item)],
-                vec![Change { id, to: Some(item) }],
+                vec![Change::new(id, Some(item))],
             );
         };
         match kind {
@@ -292,12 +304,9 @@ impl Client {
                 );
                 let params = vec![changed.body.clone().into(), id.into(), item.owner.into()];
                 let to = Some(changed);
-                (vec![(sql, params, 1)], vec![Change { id, to }])
+                (vec![(sql, params, 1)], vec![Change::new(id, to)])
             }
-            7 => (
-                vec![delete(&table, id, &item)],
-                vec![Change { id, to: None }],
-            ),
+            7 => (vec![delete(&table, id, &item)], vec![Change::new(id, None)]),
             8 => {
                 let new = self.new_id();
                 let free = self.written.rows.get(&new).is_none_or(|k| k[..] == [None]);
@@ -306,12 +315,12 @@ impl Client {
                 }
                 let sql = format!("update {table} set id = ? where id = ? and owner = ?");
                 let params = vec![new.into(), id.into(), item.owner.into()];
-                let moved = Change {
-                    id: new,
-                    to: Some(item),
-                };
-                (vec![(sql, params, 1)], vec![Change { id, to: None }, moved])
+                let moved = Change::new(new, Some(item));
+                (vec![(sql, params, 1)], vec![Change::new(id, None), moved])
             }
+            // Two rows that change places over two shards in one transaction stop the streams of a
+            // merge, each waiting for what the other has yet to delete (see ARCHITECTURE.md).
+            _ if before.iter().any(|change| change.moves) => (Vec::new(), Vec::new()),
             _ => {
                 let changed = Item {
                     owner: self.random.below(5000) as i64 + 5000,
@@ -325,7 +334,12 @@ impl Client {
                     vec![delete(&table, id, &item), insert(&table, id, &changed)]
                 };
                 let to = Some(changed);
-                (statements, vec![Change { id, to }])
+                let change = Change {
+                    id,
+                    to,
+                    moves: true,
+                };
+                (statements, vec![change])
             }
         }
     }
