@@ -144,7 +144,7 @@ impl Lab {
         self.dir.path().join("logs")
     }
 
-    /// Starts an agent (again) on its own data folder and waits until its service listens.
+    /// Starts an agent (again) on its own data folder and waits until it is registered.
     pub fn start_agent(&mut self, name: &str, cell: &str) {
         self.start_agent_with(name, cell, &[]);
     }
@@ -185,9 +185,13 @@ impl Lab {
         if let Some(mysqld) = self.server.mysqld() {
             command.arg("--mysqld").arg(mysqld);
         }
+        // It listens before it is registered, and says so when it is. The log goes on over restarts.
+        let starts = |log: &str| log.matches("agent started").count();
+        let log_file = self.logs().join(format!("agent-{name}.log"));
+        let before = starts(&fs::read_to_string(log_file).unwrap_or_default());
         let mut agent = Proc::start(&format!("agent-{name}"), command, &self.logs());
         let end = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(&listen_address).is_err() {
+        while starts(&agent.log()) <= before {
             assert!(
                 agent.is_alive(),
                 "agent {name} ended at its start:\n{}",
@@ -195,7 +199,7 @@ impl Lab {
             );
             assert!(
                 Instant::now() < end,
-                "agent {name} does not listen:\n{}",
+                "agent {name} does not start:\n{}",
                 agent.log()
             );
             std::thread::sleep(Duration::from_millis(30));
