@@ -72,6 +72,17 @@ keyspaces:
         tokio::task::block_in_place(|| self.lab.run(&args))
     }
 
+    /// What `workflow show` prints once it says these words, in whatever case.
+    fn shows(&mut self, words: &str) -> Output {
+        tokio::task::block_in_place(|| {
+            self.lab
+                .until(&format!("the workflow shows `{words}`"), |lab| {
+                    let shown = lab.run(&["workflow", "show", "store.shop2store"]).expect(0);
+                    shown.stdout.to_lowercase().contains(words).then_some(shown)
+                })
+        })
+    }
+
     /// The server of a shard's primary, as vtplan's administrator.
     async fn server(&self, keyspace: &str, shard: &str) -> Conn {
         let store = store::open(&self.lab.state_url(), OpenMode::MustExist)
@@ -211,16 +222,7 @@ async fn what_happens_to_the_source_or_target_meanwhile_stops_the_move_with_word
     field
         .on("shop", "0", "insert into note values (3, 3, 'c', 4)")
         .await;
-    let shown = loop {
-        let shown = field
-            .lab
-            .run(&["workflow", "show", "store.shop2store"])
-            .expect(0);
-        if shown.stdout.to_lowercase().contains("alter table") {
-            break shown;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    };
+    let shown = field.shows("alter table");
     says(&shown, &["note"]);
     let refused = field.lab.run(&[
         "apply",
@@ -300,16 +302,7 @@ async fn purged_binlogs_are_told_and_the_copy_can_begin_anew() {
         .lab
         .run(&["workflow", "resume", "store.shop2store"])
         .expect(0);
-    let shown = loop {
-        let shown = field
-            .lab
-            .run(&["workflow", "show", "store.shop2store"])
-            .expect(0);
-        if shown.stdout.contains("purged") {
-            break shown;
-        }
-        tokio::time::sleep(std::time::Duration::from_millis(200)).await;
-    };
+    let shown = field.shows("purged");
     says(&shown, &["cancel"]);
     // As it says: cancelled, and applied again, it is copied anew.
     field
