@@ -498,12 +498,13 @@ impl Attempt<'_> {
                 claim: target.claim.clone(),
                 states: states.collect(),
                 told: Arc::new(move |chunk| {
-                    progress.count(chunk.rows, chunk.bytes);
+                    let (rows, bytes) = (chunk.inserts.rows, chunk.inserts.bytes);
+                    progress.count(rows, bytes);
                     progress.update(|status| {
                         let table = status.tables.iter_mut().find(|t| *t.table == *chunk.table);
                         if let Some(table) = table {
-                            table.rows_copied += chunk.rows;
-                            table.bytes_copied += chunk.bytes;
+                            table.rows_copied += rows;
+                            table.bytes_copied += bytes;
                             table.rows_total = table.rows_total.max(table.rows_copied);
                             table.bytes_total = table.bytes_total.max(table.bytes_copied);
                         }
@@ -560,7 +561,7 @@ impl Attempt<'_> {
             address: target.address.clone(),
             shard: target.shard.clone(),
             claim: target.claim.clone(),
-            tables: tables.iter().map(|t| t.name().to_owned()).collect(),
+            tables: tables.clone(),
             shared_target: self.plan.work.streams > 1,
         };
         Committer::open(writing, position, applied).await

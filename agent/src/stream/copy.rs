@@ -41,7 +41,7 @@ pub struct CopyTarget {
 
 /// What copying needs.
 pub struct Copying<'a> {
-    pub tables: &'a [MovedTable],
+    pub tables: &'a Arc<[MovedTable]>,
     pub snapshot: &'a mut SourceSnapshot,
     pub targets: &'a mut [CopyTarget],
     /// Whether other streams write to the targets too.
@@ -72,6 +72,7 @@ impl Copying<'_> {
                     target.address.clone(),
                     target.shard.clone(),
                     target.claim.clone(),
+                    self.tables.clone(),
                     self.shared_targets,
                     target.told.clone(),
                 )
@@ -144,7 +145,7 @@ impl Copying<'_> {
                 let permit = memory.clone().acquire_many_owned(size);
                 // It is never closed.
                 let permit = permit.await.ok();
-                let mut chunk = chunk(&name, inserts, Some(&key), number);
+                let mut chunk = chunk(&name, table, inserts, Some(&key), number);
                 chunk.permit = permit;
                 note(&mut self.targets[target].states[table], &chunk, &key);
                 writers[target].send(chunk).await?;
@@ -159,7 +160,7 @@ impl Copying<'_> {
         };
         for &target in &segment.targets {
             let state = &mut self.targets[target].states[table];
-            let mut chunk = chunk(&name, Inserts::default(), end.as_deref(), number);
+            let mut chunk = chunk(&name, table, Inserts::default(), end.as_deref(), number);
             chunk.done = done;
             if let Some(key) = &end {
                 note(state, &chunk, key);
@@ -194,12 +195,17 @@ fn next_segment(targets: &[CopyTarget], table: usize) -> Option<Segment> {
     })
 }
 
-fn chunk(table: &Arc<str>, inserts: Inserts, key: Option<&[Cell]>, number: u64) -> Chunk {
+fn chunk(
+    table: &Arc<str>,
+    table_number: usize,
+    inserts: Inserts,
+    key: Option<&[Cell]>,
+    number: u64,
+) -> Chunk {
     Chunk {
         table: table.clone(),
-        insert: inserts.text,
-        rows: inserts.rows,
-        bytes: inserts.bytes,
+        table_number,
+        inserts,
         lastpk: key.map(encode_key),
         number,
         done: false,
@@ -210,6 +216,6 @@ fn chunk(table: &Arc<str>, inserts: Inserts, key: Option<&[Cell]>, number: u64) 
 fn note(state: &mut CopyState, chunk: &Chunk, key: &[Cell]) {
     state.lastpk = Some(key.to_vec());
     state.chunk = chunk.number;
-    state.rows_copied += chunk.rows;
-    state.bytes_copied += chunk.bytes;
+    state.rows_copied += chunk.inserts.rows;
+    state.bytes_copied += chunk.inserts.bytes;
 }

@@ -65,11 +65,6 @@ pub enum StreamError {
     #[error("the stream on {server} is not this agent's any more: {why}")]
     Superseded { server: String, why: String },
 
-    /// A row that another stream of the workflow has written is in the way of one of this stream.
-    /// It may be about to go: then rows that are read anew later fit.
-    #[error("{0}")]
-    InTheWay(String),
-
     /// It cannot be done, for a reason that stands until somebody changes something.
     #[error("{0}")]
     Refused(String),
@@ -83,8 +78,7 @@ impl StreamError {
             Self::Connect { .. }
             | Self::Broken { .. }
             | Self::Behind { .. }
-            | Self::Superseded { .. }
-            | Self::InTheWay(_) => true,
+            | Self::Superseded { .. } => true,
             Self::Sql { code, .. } => PASSING.contains(code),
             Self::Purged { .. }
             | Self::DefinitionChanged { .. }

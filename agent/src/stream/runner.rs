@@ -14,10 +14,8 @@ use vtplan_state::model::Side;
 
 use super::attempt::{Attempt, Ended};
 use super::choose::Choice;
-use super::error::StreamError;
 use super::plan::{StreamPlan, Work};
 use super::progress::Progress;
-use super::target::DUPLICATE_PATIENCE;
 use super::target::connection::Connection;
 use super::throttle::Throttle;
 use crate::flavor::literal;
@@ -74,8 +72,6 @@ pub async fn run(
     // Whether an error that stands in `_vt` is to be passed over.
     let mut try_again = false;
     let mut pause = FIRST_PAUSE;
-    // Since when rows of other streams are in the way.
-    let mut crowded: Option<Instant> = None;
     loop {
         let now = plan.borrow_and_update().clone();
         let began = Instant::now();
@@ -102,21 +98,6 @@ pub async fn run(
         if began.elapsed() > STABLE {
             pause = FIRST_PAUSE;
         }
-        let ended = match ended {
-            Ended::Passing(error @ StreamError::InTheWay(_)) => {
-                let since = *crowded.get_or_insert_with(Instant::now);
-                if since.elapsed() > DUPLICATE_PATIENCE {
-                    crowded = None;
-                    Ended::Failed(error)
-                } else {
-                    Ended::Passing(error)
-                }
-            }
-            other => {
-                crowded = None;
-                other
-            }
-        };
         let error = match ended {
             Ended::Passing(error) => {
                 let text = error.to_string();

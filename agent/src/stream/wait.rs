@@ -36,7 +36,7 @@ pub async fn wait_for_stream(
     };
     let query = format!(
         "SELECT CONVERT(pos USING utf8mb4) AS pos, CONVERT(state USING utf8mb4) AS state, \
-         CONVERT(message USING utf8mb4) AS message FROM _vt.vreplication WHERE {}",
+         CONVERT(message USING utf8mb4) AS message, parked FROM _vt.vreplication WHERE {}",
         id.condition()
     );
     let exists = "SELECT table_name FROM information_schema.tables \
@@ -58,7 +58,14 @@ pub async fn wait_for_stream(
                 answer.position = take("pos");
                 answer.state = take("state");
                 answer.message = take("message");
-                answer.reached = gtid::contains(&answer.position, &request.position);
+                let parked = take("parked");
+                answer.reached =
+                    gtid::contains(&answer.position, &request.position) && parked == "0";
+                if answer.message.is_empty() && parked != "0" {
+                    answer.message = format!(
+                        "{parked} rows wait for rows of other shards to leave their places"
+                    );
+                }
             }
         }
         if answer.reached || Instant::now() >= give_up {

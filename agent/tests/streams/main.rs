@@ -63,6 +63,11 @@ async fn shards_are_merged_while_rows_move_between_them_and_the_target_is_killed
             m.connect(300).await,
             (m.cids("-80")[0], m.cids("80-")[0]),
         ));
+        let swapper = tokio::spawn(swap_rows(
+            m.connect(200).await,
+            m.connect(300).await,
+            (m.cids("-80")[1], m.cids("80-")[1]),
+        ));
         m.put_workflow().await;
         tokio::time::sleep(Duration::from_millis(300)).await;
         kill_server(&m, 100);
@@ -71,6 +76,7 @@ async fn shards_are_merged_while_rows_move_between_them_and_the_target_is_killed
         kill_server(&m, 100);
         disturb(&m, &["-80", "80-"], 3).await;
         mover.await.unwrap();
+        swapper.await.unwrap();
         for writer in writers {
             assert!(writer.stop().await > 50);
         }
@@ -93,6 +99,28 @@ async fn move_rows(mut a: Conn, mut b: Conn, (cid_a, cid_b): (i64, i64)) {
         let insert =
             format!("INSERT INTO orders VALUES ({id}, {cid}, 'm{id}', {round}, NULL, 'm')");
         to.query_drop(insert).await.unwrap();
+        tokio::time::sleep(Duration::from_millis(5)).await;
+    }
+}
+
+/// Two rows change places between two shards, again and again, in one transaction on each.
+async fn swap_rows(mut a: Conn, mut b: Conn, (cid_a, cid_b): (i64, i64)) {
+    let row = |id: i64, cid: i64| {
+        format!("INSERT INTO orders VALUES ({id}, {cid}, 's{id}', {cid}, NULL, 's')")
+    };
+    a.query_drop(row(60_000, cid_a)).await.unwrap();
+    b.query_drop(row(60_001, cid_b)).await.unwrap();
+    for round in 0..201 {
+        let (left, right) = (60_000 + round % 2, 60_001 - round % 2);
+        let halves = [(&mut a, left, right, cid_a), (&mut b, right, left, cid_b)];
+        for (conn, goes, comes, cid) in halves {
+            conn.query_drop("BEGIN").await.unwrap();
+            let delete = format!("DELETE FROM orders WHERE id = {goes}");
+            conn.query_drop(delete).await.unwrap();
+            conn.query_drop(row(comes, cid)).await.unwrap();
+        }
+        a.query_drop("COMMIT").await.unwrap();
+        b.query_drop("COMMIT").await.unwrap();
         tokio::time::sleep(Duration::from_millis(5)).await;
     }
 }

@@ -1,10 +1,11 @@
 //! What the conductor does to `_vt` on servers; its tables are described in
 //! [`crate::stream::target::vt_tables`].
 
-use vtplan_state::model::WorkflowRecord;
+use vtplan_state::model::{Side, TableName, WorkflowRecord};
 
 use crate::conductor::world::Sql;
 use crate::flavor::literal;
+use crate::stream::target::vt_tables::shadow;
 
 /// Nothing of epochs before the record's is committed any more where this has run.
 pub fn seal_before(record: &WorkflowRecord) -> Sql {
@@ -39,10 +40,29 @@ fn seal(record: &WorkflowRecord, epochs: &str) -> String {
 /// Removes what there is of the workflow, but for what [`end`] has written.
 pub fn forget(record: &WorkflowRecord) -> Sql {
     let workflow = literal(&record.full_name());
+    // Where rows were parked, by streams of either direction.
+    let shards = [Side::Source, Side::Target]
+        .into_iter()
+        .flat_map(|side| &record.side(side).shards);
+    let parked: Vec<String> = shards
+        .flat_map(|shard| {
+            let of = |table: &TableName| {
+                shadow(
+                    &record.full_name(),
+                    record.created_at,
+                    &shard.to_string(),
+                    table.as_str(),
+                )
+            };
+            record.tables.iter().map(of)
+        })
+        .collect();
+    let drop = format!("DROP TABLE IF EXISTS {}", parked.join(", "));
     let tables = ["vreplication_worker", "copy_state", "vreplication"];
     let delete =
         |table| format!("DELETE FROM _vt.{table} WHERE workflow = {workflow} AND epoch > 0");
-    statements(tables.map(delete).to_vec())
+    let drop = (!parked.is_empty()).then_some(drop);
+    statements(drop.into_iter().chain(tables.map(delete)).collect())
 }
 
 /// Finds out whether there are any of the tables on a server.

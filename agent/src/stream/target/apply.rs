@@ -9,8 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 use vtplan_state::store::unix_millis;
 
-use super::DUPLICATE_PATIENCE;
-use super::commit::{Committer, Done, Transaction, is_duplicate};
+use super::commit::{Committer, Transaction};
 use crate::flavor::literal;
 use crate::stream::error::StreamError;
 use crate::stream::position::Position;
@@ -18,12 +17,14 @@ use crate::stream::position::Position;
 /// A group's most, in bytes of statements and in transactions.
 const GROUP_BYTES: usize = 2 << 20;
 const GROUP_TRANSACTIONS: usize = 1000;
-/// What is taken together at most to get past a row that is in the way, bytes.
-const WAITING_BYTES: usize = 16 << 20;
 /// How often `stop_at` is looked at while nothing is committed.
 const LOOK: Duration = Duration::from_millis(50);
 /// How long a position without rows may go unrecorded, when nobody waits for it.
 const IDLE_COMMIT: Duration = Duration::from_millis(100);
+/// How often it is tried whether parked rows find their places, when nobody waits for them and when
+/// somebody does.
+const SETTLE: Duration = Duration::from_millis(50);
+const SETTLE_SOON: Duration = Duration::from_millis(5);
 
 /// What comes to a target.
 #[derive(Debug)]
@@ -135,6 +136,7 @@ impl Applier {
         };
         let mut stop: Option<String> = None;
         let mut looked = Instant::now();
+        let mut settled = looked;
         let mut unrecorded: Option<Instant> = None;
         loop {
             queue.fill();
@@ -144,9 +146,14 @@ impl Applier {
                     let most = if hurry { Duration::ZERO } else { IDLE_COMMIT };
                     most.saturating_sub(since.elapsed())
                 });
-                queue.wait(left.unwrap_or(LOOK).min(LOOK)).await;
+                let most = match hurry && self.committer.parks() {
+                    true => SETTLE_SOON,
+                    false => LOOK,
+                };
+                queue.wait(left.unwrap_or(LOOK).min(most)).await;
                 queue.fill();
             }
+            self.settle(&mut settled).await?;
             if self.heeds_stop && looked.elapsed() >= LOOK {
                 stop = self.committer.look().await?;
                 looked = Instant::now();
@@ -185,12 +192,7 @@ impl Applier {
                 || (queue.closed && queue.pending.is_empty())
             {
                 if unrecorded.is_some() {
-                    let done = match self.committer.commit(&work).await {
-                        Err(error) if is_duplicate(&error) && self.committer.is_shared() => {
-                            self.make_way(work, &mut queue, limit.as_ref()).await?
-                        }
-                        done => done?,
-                    };
+                    let done = self.committer.commit(&work).await?;
                     stop = done.stop;
                     looked = Instant::now();
                     unrecorded = None;
@@ -212,62 +214,23 @@ impl Applier {
         }
     }
 
-    /// Applies transactions that meet a row that is in their way, and that may belong to another
-    /// stream: one that is behind, and will delete it; or one that is ahead, and inserted it after
-    /// this stream deletes it, in transactions that are yet to come here. So they are tried alone,
-    /// then together with more and more of those that follow, of which only the outcome counts.
-    async fn make_way(
-        &mut self,
-        work: Vec<Transaction>,
-        queue: &mut Queue,
-        limit: Option<&Position>,
-    ) -> Result<Done, StreamError> {
-        let mut waiting = VecDeque::from(work);
-        let mut since = Instant::now();
-        let mut total = Done::default();
-        while !waiting.is_empty() {
-            let mut size = 1;
-            let stuck = loop {
-                let count = size.min(waiting.len());
-                let some = &waiting.make_contiguous()[..count];
-                match self.committer.commit_net(some).await {
-                    Ok(done) => {
-                        waiting.drain(..count);
-                        since = Instant::now();
-                        total.changes += done.changes;
-                        total.bytes += done.bytes;
-                        total.stop = done.stop;
-                        break None;
-                    }
-                    Err(error) if is_duplicate(&error) => {
-                        if count == waiting.len() {
-                            break Some(error);
-                        }
-                        size *= 2;
-                    }
-                    Err(error) => return Err(error),
-                }
-            };
-            let Some(error) = stuck else {
-                continue;
-            };
-            if since.elapsed() > DUPLICATE_PATIENCE {
-                return Err(self.committer.name_duplicate(&waiting[0], error));
+    /// Lets rows that wait for rows of other streams find their places.
+    async fn settle(&mut self, settled: &mut Instant) -> Result<(), StreamError> {
+        let often = match *self.hurry.borrow() {
+            true => SETTLE_SOON,
+            false => SETTLE,
+        };
+        if self.committer.parks() && settled.elapsed() >= often {
+            self.committer.settle().await?;
+            *settled = Instant::now();
+            if let Some(overdue) = self.committer.overdue()
+                && self.heeds_stop
+            {
+                return Err(overdue);
             }
-            (self.told)(Applied {
-                message: format!("waiting for another stream: {error}"),
-                ..self.state()
-            });
-            queue.wait(Duration::from_millis(20)).await;
-            queue.fill();
-            let bytes: usize = waiting.iter().map(|t| t.ops.text.len()).sum();
-            if bytes < WAITING_BYTES {
-                let more = queue.group(limit);
-                let known = &self.committer.position;
-                waiting.extend(more.into_iter().filter(|t| !known.contains_gtid(&t.gtid)));
-            }
+            self.tell(0, 0, None, false);
         }
-        Ok(total)
+        Ok(())
     }
 
     fn parse(&self, position: &str) -> Result<Position, StreamError> {
@@ -281,7 +244,7 @@ impl Applier {
         }
         let stop = self.parse(stop)?;
         let beyond = next.is_none_or(|t| !stop.contains_gtid(&t.gtid));
-        Ok(self.committer.position.contains(&stop) && beyond)
+        Ok(self.committer.position.contains(&stop) && beyond && !self.committer.parks())
     }
 
     /// Records that the stream stands still, and waits until it may go on. Returns `stop_at` as it
@@ -299,7 +262,9 @@ impl Applier {
             let stays = match stop.as_deref() {
                 None => false,
                 Some("") => true,
-                Some(at) => self.committer.position.contains(&self.parse(at)?),
+                Some(at) => {
+                    self.committer.position.contains(&self.parse(at)?) && !self.committer.parks()
+                }
             };
             if !stays {
                 let going = "state = 'following'";
@@ -324,6 +289,7 @@ impl Applier {
     fn state(&self) -> Applied {
         Applied {
             position: self.committer.position.to_string(),
+            message: self.committer.waits_for(),
             ..Applied::default()
         }
     }

@@ -3,7 +3,7 @@
 //! rows; each of these records what it has applied in its own transaction, and the group ends with
 //! the position.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use futures::future::join_all;
@@ -11,7 +11,8 @@ use tokio::sync::OwnedSemaphorePermit;
 
 use super::connection::Connection;
 use super::group;
-use super::tables::{OpKind, Ops};
+use super::parked::Parked;
+use super::tables::{MovedTable, Ops};
 use super::vt_tables::{Claim, encode_applied};
 use super::{DUPLICATE, duplicate};
 use crate::conductor::failpoint;
@@ -27,7 +28,7 @@ const PARALLEL_FROM: usize = 100;
 /// The size of a packet, if a statement is not larger.
 const PACKET: usize = 4 << 20;
 /// How often what the server rolled back for another transaction's sake is tried.
-const ATTEMPTS: u32 = 20;
+pub const ATTEMPTS: u32 = 20;
 
 /// A source transaction, as it is for one target. It may have nothing for it.
 #[derive(Debug)]
@@ -46,8 +47,8 @@ pub struct Writing {
     pub address: ServerAddress,
     pub shard: String,
     pub claim: Claim,
-    /// Names of the tables, as operations number them.
-    pub tables: Arc<[String]>,
+    /// As operations number them.
+    pub tables: Arc<[MovedTable]>,
     /// Whether other streams write to the target too.
     pub shared_target: bool,
 }
@@ -61,6 +62,7 @@ pub struct Committer {
     pub position: Position,
     /// Transactions beyond the position that are applied already.
     pub applied: BTreeSet<String>,
+    parked: Parked,
 }
 
 /// What came of a group.
@@ -79,13 +81,40 @@ impl Committer {
         position: Position,
         applied: BTreeSet<String>,
     ) -> Result<Self, StreamError> {
+        let mut conn = Connection::open(&to.address).await?;
+        let parked = match to.shared_target {
+            true => Parked::load(&to, &mut conn).await?,
+            false => Parked::default(),
+        };
         Ok(Self {
-            conn: Connection::open(&to.address).await?,
+            conn,
             to,
             workers: Vec::new(),
             position,
             applied,
+            parked,
         })
+    }
+
+    /// Whether rows wait for rows of other streams.
+    pub fn parks(&self) -> bool {
+        !self.parked.is_empty()
+    }
+
+    /// What they wait for, for people; empty: nothing.
+    pub fn waits_for(&self) -> String {
+        self.parked.message(&self.to)
+    }
+
+    /// The error of a row that waits for too long.
+    pub fn overdue(&self) -> Option<StreamError> {
+        self.parked.overdue(&self.to)
+    }
+
+    /// Moves the rows that wait to their places, where these are free now.
+    pub async fn settle(&mut self) -> Result<(), StreamError> {
+        self.conn.freshen(&self.to.address).await?;
+        self.parked.settle(&self.to, &mut self.conn).await
     }
 
     /// `stop_at`, as it stands now.
@@ -118,14 +147,23 @@ impl Committer {
         let bytes: usize = group.iter().map(|t| t.ops.text.len()).sum();
         // What was applied by workers before a crash is only known from their rows, which stay as
         // they are until the position has passed them.
-        let stop =
-            if ops >= PARALLEL_FROM && self.applied.is_empty() && self.apply_parallel(group).await?
-            {
-                let pos = format!("pos = {}", literal(&end.to_string()));
-                self.set("recording the position", &pos).await?
-            } else {
-                self.apply_in_order(group, &end).await?
-            };
+        let concerned = group.iter().any(|t| self.parked.concern(t));
+        let stop = if concerned {
+            self.apply_parking(group).await?
+        } else if ops >= PARALLEL_FROM
+            && self.applied.is_empty()
+            && self.apply_parallel(group).await?
+        {
+            let pos = format!("pos = {}", literal(&end.to_string()));
+            self.set("recording the position", &pos).await?
+        } else {
+            match self.apply_in_order(group, &end).await {
+                Err(error) if is_duplicate(&error) && self.to.shared_target => {
+                    self.apply_parking(group).await?
+                }
+                stop => stop?,
+            }
+        };
         for transaction in group {
             self.applied.remove(&transaction.gtid.to_string());
         }
@@ -155,7 +193,7 @@ impl Committer {
         let to = &self.to;
         let made = join_all(parts.iter().zip(&mut self.workers).enumerate().map(
             |(worker, (part, conn))| {
-                let transactions = part.iter().map(|&i| (i, &group[i])).collect();
+                let transactions = part.iter().map(|&i| &group[i]).collect();
                 to.apply_part(conn, worker, transactions)
             },
         ))
@@ -183,7 +221,7 @@ impl Committer {
         group: &[Transaction],
         end: &Position,
     ) -> Result<Option<String>, StreamError> {
-        match self.apply_together(group, end, &BTreeSet::new()).await {
+        match self.apply_together(group, end).await {
             // Which one it is, if nobody else can have to do with it.
             Err(error) if is_duplicate(&error) && !self.to.shared_target => {}
             made => return made,
@@ -193,7 +231,7 @@ impl Committer {
         for transaction in group {
             position.advance(&transaction.gtid);
             let one = std::slice::from_ref(transaction);
-            stop = match self.apply_together(one, &position, &BTreeSet::new()).await {
+            stop = match self.apply_together(one, &position).await {
                 Err(error) if is_duplicate(&error) => {
                     return Err(self.to.name_duplicate(transaction, error));
                 }
@@ -203,55 +241,73 @@ impl Committer {
         Ok(stop)
     }
 
-    /// Applies transactions in one, without the rows that they insert and delete again.
-    pub async fn commit_net(&mut self, group: &[Transaction]) -> Result<Done, StreamError> {
-        let mut end = self.position.clone();
-        for transaction in group {
-            end.advance(&transaction.gtid);
+    /// Applies a group in which rows are parked, or are to be: those transactions one by one, and what
+    /// is between them together. Returns `stop_at`.
+    async fn apply_parking(
+        &mut self,
+        group: &[Transaction],
+    ) -> Result<Option<String>, StreamError> {
+        let mut stop = None;
+        // What is to be applied, the next at the end.
+        let mut parts: Vec<&[Transaction]> = vec![group];
+        while let Some(part) = parts.pop() {
+            let mut end = self.position.clone();
+            for transaction in part {
+                end.advance(&transaction.gtid);
+            }
+            let alone = match part {
+                [one] if !self.applied.contains(&one.gtid.to_string()) => Some(one),
+                _ => None,
+            };
+            let made = if !part.iter().any(|t| self.parked.concern(t)) {
+                match self.apply_together(part, &end).await {
+                    Err(error) if is_duplicate(&error) => None,
+                    made => Some(made?),
+                }
+            } else {
+                None
+            };
+            stop = match (made, alone) {
+                (Some(made), _) => made,
+                (None, Some(one)) => {
+                    let (to, conn) = (&self.to, &mut self.conn);
+                    let made = self.parked.apply(to, conn, one, &end).await;
+                    made.map_err(|error| match is_duplicate(&error) {
+                        true => self.to.name_duplicate(one, error),
+                        false => error,
+                    })?
+                }
+                (None, None) if part.len() > 1 => {
+                    let (first, rest) = part.split_at(part.len() / 2);
+                    parts.extend([rest, first]);
+                    continue;
+                }
+                // One that is applied already.
+                (None, None) => {
+                    let pos = format!("pos = {}", literal(&end.to_string()));
+                    self.set("recording the position", &pos).await?
+                }
+            };
+            self.position = end;
         }
-        let passing = passing_rows(group);
-        let stop = self.apply_together(group, &end, &passing).await?;
-        for transaction in group {
-            self.applied.remove(&transaction.gtid.to_string());
-        }
-        self.position = end;
-        Ok(Done {
-            changes: group.iter().map(|t| t.ops.list.len() as u64).sum(),
-            bytes: group.iter().map(|t| t.ops.text.len() as u64).sum(),
-            stop,
-        })
+        Ok(stop)
     }
 
-    /// Whether other streams write to the target too.
-    pub fn is_shared(&self) -> bool {
-        self.to.shared_target
-    }
-
-    /// The error of a transaction that cannot be applied because of a row that is in its way.
-    pub fn name_duplicate(&self, transaction: &Transaction, error: StreamError) -> StreamError {
-        self.to.name_duplicate(transaction, error)
-    }
-
-    /// `passing`: places of statements that are left out.
     async fn apply_together(
         &mut self,
         group: &[Transaction],
         end: &Position,
-        passing: &BTreeSet<(usize, usize)>,
     ) -> Result<Option<String>, StreamError> {
         let pos = format!("pos = {}", literal(&end.to_string()));
         let record = self.to.claim.update(&pos);
-        let transactions: Vec<(usize, &Transaction)> = group
+        let transactions: Vec<&Transaction> = group
             .iter()
-            .enumerate()
-            .filter(|(_, t)| self.applied.is_empty() || !self.applied.contains(&t.gtid.to_string()))
+            .filter(|t| self.applied.is_empty() || !self.applied.contains(&t.gtid.to_string()))
             .collect();
         let mut attempt = 0;
         loop {
             attempt += 1;
-            let made = self
-                .to
-                .transaction(&mut self.conn, &transactions, passing, &record);
+            let made = self.to.transaction(&mut self.conn, &transactions, &record);
             match made.await {
                 Err(error) if is_passing(&error) && attempt < ATTEMPTS => {}
                 made => return made,
@@ -265,13 +321,11 @@ impl Writing {
         &self,
         conn: &mut Connection,
         worker: usize,
-        transactions: Vec<(usize, &Transaction)>,
+        transactions: Vec<&Transaction>,
     ) -> Result<(), StreamError> {
         conn.freshen(&self.address).await?;
         let id = &self.claim.id;
-        let gtids: Vec<String> = (transactions.iter())
-            .map(|(_, t)| t.gtid.to_string())
-            .collect();
+        let gtids: Vec<String> = (transactions.iter()).map(|t| t.gtid.to_string()).collect();
         let record = format!(
             "REPLACE INTO _vt.vreplication_worker (workflow, source_shard, epoch, worker, applied) \
              VALUES ({}, {}, {}, {worker}, {})",
@@ -280,7 +334,7 @@ impl Writing {
             id.epoch,
             literal(&encode_applied(gtids.iter().map(String::as_str)))
         );
-        let made = (self.transaction(conn, &transactions, &BTreeSet::new(), &record)).await;
+        let made = self.transaction(conn, &transactions, &record).await;
         failpoint::hit("stream.after-part").await;
         made.map(|_| ())
     }
@@ -289,11 +343,10 @@ impl Writing {
     async fn transaction(
         &self,
         conn: &mut Connection,
-        transactions: &[(usize, &Transaction)],
-        passing: &BTreeSet<(usize, usize)>,
+        transactions: &[&Transaction],
         record: &str,
     ) -> Result<Option<String>, StreamError> {
-        let made = self.send(conn, transactions, passing, record).await;
+        let made = self.send(conn, transactions, record).await;
         if matches!(&made, Err(StreamError::Sql { .. })) {
             conn.run("undoing changes", "ROLLBACK").await?;
         }
@@ -303,23 +356,18 @@ impl Writing {
     async fn send(
         &self,
         conn: &mut Connection,
-        transactions: &[(usize, &Transaction)],
-        passing: &BTreeSet<(usize, usize)>,
+        transactions: &[&Transaction],
         record: &str,
     ) -> Result<Option<String>, StreamError> {
         let mut packet = format!("BEGIN;{};", self.claim.check()).into_bytes();
         // Which statements are to be about one row, of which table.
         let mut exact: Vec<Option<(u32, &[u8])>> = vec![None, None];
         let mut stop = None;
-        for (place, transaction) in transactions {
+        for transaction in transactions {
             let mut start = 0;
-            for (number, op) in transaction.ops.list.iter().enumerate() {
+            for op in &transaction.ops.list {
                 let end = op.end as usize;
                 let statement = &transaction.ops.text[start..end];
-                if passing.contains(&(*place, number)) {
-                    start = end;
-                    continue;
-                }
                 packet.extend_from_slice(statement);
                 exact.push(op.exact.then_some((op.table, statement)));
                 start = end;
@@ -359,7 +407,8 @@ impl Writing {
     }
 
     fn table(&self, number: u32) -> &str {
-        self.tables.get(number as usize).map_or("", String::as_str)
+        let table = self.tables.get(number as usize);
+        table.map_or("", MovedTable::name)
     }
 
     fn name_duplicate(&self, transaction: &Transaction, error: StreamError) -> StreamError {
@@ -373,7 +422,7 @@ impl Writing {
         duplicate(&tables.join("` or `"), &self.shard, error)
     }
 
-    fn missing(&self, table: u32, statement: &[u8], affected: u64) -> StreamError {
+    pub fn missing(&self, table: u32, statement: &[u8], affected: u64) -> StreamError {
         let statement = String::from_utf8_lossy(statement);
         let row = statement.rfind(" WHERE ").map_or("", |at| &statement[at..]);
         let row: String = row.trim_end_matches(';').chars().take(200).collect();
@@ -385,39 +434,12 @@ impl Writing {
     }
 }
 
-/// The statements about rows that transactions insert and delete again: places of transactions,
-/// and of statements in them. Where several streams write to one target, such a row may be in the
-/// way of another stream's, which is further ahead, or the other way round.
-fn passing_rows(group: &[Transaction]) -> BTreeSet<(usize, usize)> {
-    let mut passing = BTreeSet::new();
-    // What was done to each row since it was inserted.
-    let mut inserted: HashMap<u64, Vec<(usize, usize)>> = HashMap::new();
-    for (place, transaction) in group.iter().enumerate() {
-        for (number, op) in transaction.ops.list.iter().enumerate() {
-            let statement = (place, number);
-            match (op.kind, inserted.get_mut(&op.row)) {
-                (OpKind::Insert, _) => {
-                    inserted.insert(op.row, vec![statement]);
-                }
-                (OpKind::Update, Some(since)) => since.push(statement),
-                (OpKind::Delete, Some(since)) => {
-                    passing.extend(since.drain(..));
-                    passing.insert(statement);
-                    inserted.remove(&op.row);
-                }
-                (OpKind::Update | OpKind::Delete, None) => {}
-            }
-        }
-    }
-    passing
-}
-
 /// Whether a row is in the way of another.
 pub fn is_duplicate(error: &StreamError) -> bool {
     error.code().is_some_and(|code| DUPLICATE.contains(&code))
 }
 
 /// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK: the transaction was rolled back, or is to be.
-fn is_passing(error: &StreamError) -> bool {
+pub fn is_passing(error: &StreamError) -> bool {
     matches!(error.code(), Some(1205 | 1213))
 }

@@ -8,11 +8,13 @@
 //! - [`apply`]: source transactions as they come; where to stop.
 //! - [`commit`]: groups of them, in parallel where they do not touch the same rows.
 //! - [`group`]: which of them those are.
+//! - [`parked`]: rows that rows of other streams keep out of their tables.
 
 pub mod apply;
 pub mod commit;
 pub mod connection;
 pub mod group;
+pub mod parked;
 pub mod tables;
 pub mod vt_tables;
 pub mod writer;
@@ -24,14 +26,12 @@ use super::error::StreamError;
 /// ER_DUP_KEY, ER_DUP_ENTRY, ER_DUP_ENTRY_WITH_KEY_NAME, ER_DUP_UNKNOWN_IN_INDEX.
 pub const DUPLICATE: [u16; 4] = [1022, 1062, 1586, 1859];
 
-/// How long a row may be in the way of another. Where several streams write to one target, a row
-/// that has moved from shard to shard on the source is deleted by one of them and inserted by
-/// another, which may come first.
+/// How long a row may wait for a row of another stream to leave its place, once all rows are
+/// copied, see [`parked`].
 pub const DUPLICATE_PATIENCE: Duration = Duration::from_secs(120);
 
-/// The same while rows are copied. Then they are read anew: a stream that copies does not follow, and
-/// two of them might wait for each other's deletes.
-pub const COPY_DUPLICATE_PATIENCE: Duration = Duration::from_secs(2);
+/// How many rows may wait so. More are no rows on their way from one source shard to another.
+pub const MOST_PARKED: usize = 10_000;
 
 /// The error of a row that cannot be inserted because its key is there already.
 pub fn duplicate(table: &str, shard: &str, error: StreamError) -> StreamError {

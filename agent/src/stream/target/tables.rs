@@ -45,6 +45,8 @@ pub struct Op {
     pub table: u32,
     /// Where it ends in [`Ops::text`].
     pub end: u32,
+    /// Where its WHERE begins there; its end if it has none.
+    pub condition: u32,
     /// Whether it is about exactly one row. (While a table is copied, a row may not be there yet.)
     pub exact: bool,
     pub kind: OpKind,
@@ -64,9 +66,23 @@ pub enum OpKind {
 pub struct Inserts {
     /// An INSERT; empty for no row.
     pub text: Vec<u8>,
+    /// Where the values of each row begin in it, after a comma or what comes before the first.
+    pub starts: Vec<u32>,
     pub rows: u64,
     /// Of the values.
     pub bytes: u64,
+}
+
+impl Inserts {
+    /// An INSERT of some of the rows.
+    pub fn some(&self, rows: Range<usize>) -> Vec<u8> {
+        let start = |row: usize| self.starts.get(row).map(|&at| at as usize);
+        let head = start(0).unwrap_or(self.text.len());
+        let from = start(rows.start).unwrap_or(self.text.len());
+        // What comes before the next row is a comma.
+        let to = start(rows.end).map_or(self.text.len(), |next| next - 1);
+        [&self.text[..head], &self.text[from..to]].concat()
+    }
 }
 
 /// How much of a table a target has while its changes are applied.
@@ -151,6 +167,7 @@ impl MovedTable {
                 } else {
                     to.text.push(b',');
                 }
+                to.starts.push(offset(to.text.len()));
                 to.rows += 1;
                 to.bytes += row.cells().flatten().map(<[u8]>::len).sum::<usize>() as u64;
                 self.write_row(row.cells(), &mut to.text);
@@ -212,38 +229,39 @@ impl MovedTable {
         present: &Present,
         ops: &mut Ops,
     ) {
-        let mut op = |text: &mut Vec<u8>, kind: OpKind, row: &Row| {
+        let mut op = |text: &mut Vec<u8>, condition: Option<usize>, kind: OpKind, row: &Row| {
             text.push(b';');
             ops.list.push(Op {
                 table,
-                end: u32::try_from(text.len()).unwrap_or(u32::MAX),
+                end: offset(text.len()),
+                condition: offset(condition.unwrap_or(text.len())),
                 exact: *present == Present::Everything,
                 kind,
-                row: self.key_hash(table, row),
+                row: self.key_hash(table, |c| row[c].as_deref()),
             });
         };
         match (before, after) {
             (Some(before), Some(after)) if self.same_key(before, after) => {
-                if self.write_update(before, after, &mut ops.text) {
+                if let Some(condition) = self.write_update(before, after, &mut ops.text) {
                     self.write_copied(present, &mut ops.text);
-                    op(&mut ops.text, OpKind::Update, after);
+                    op(&mut ops.text, Some(condition), OpKind::Update, after);
                 }
             }
             (before, after) => {
                 if let Some(row) = before {
-                    self.write_delete(row, &mut ops.text);
+                    let condition = self.write_delete(row, &mut ops.text);
                     self.write_copied(present, &mut ops.text);
-                    op(&mut ops.text, OpKind::Delete, row);
+                    op(&mut ops.text, Some(condition), OpKind::Delete, row);
                 }
                 if let Some(row) = after {
                     ops.text.extend_from_slice(&self.insert);
                     let cells = row.iter().map(Option::as_deref);
                     self.write_row(cells, &mut ops.text);
-                    op(&mut ops.text, OpKind::Insert, row);
+                    op(&mut ops.text, None, OpKind::Insert, row);
                     if let Present::UpTo(key) = present {
-                        self.write_delete(row, &mut ops.text);
+                        let condition = self.write_delete(row, &mut ops.text);
                         self.write_beyond(false, key, &mut ops.text);
-                        op(&mut ops.text, OpKind::Update, row);
+                        op(&mut ops.text, Some(condition), OpKind::Delete, row);
                     }
                 }
             }
@@ -261,13 +279,69 @@ impl MovedTable {
         }
     }
 
-    fn key_hash(&self, table: u32, row: &Row) -> u64 {
+    /// [`Op::row`]. `cell`: the value of a column.
+    fn key_hash<'a>(&self, table: u32, cell: impl Fn(usize) -> Option<&'a [u8]>) -> u64 {
         let mut hasher = DefaultHasher::new();
         table.hash(&mut hasher);
         for &c in &self.source.key {
-            row[c].as_deref().hash(&mut hasher);
+            cell(c).hash(&mut hasher);
         }
         hasher.finish()
+    }
+
+    /// [`Op::row`] of a row of which only the key is known: its cells, in the key's order.
+    pub fn hash_of_key(&self, table: u32, key: &[Cell]) -> u64 {
+        let place = |c: usize| self.source.key.iter().position(|&k| k == c);
+        self.key_hash(table, |c| key.get(place(c)?)?.as_deref())
+    }
+
+    /// The target's table, with its database, quoted.
+    pub fn on_target(&self) -> String {
+        self.target.quoted()
+    }
+
+    /// The columns that are written, quoted, as in [`Inserts`].
+    pub fn column_list(&self) -> String {
+        let columns: Vec<String> = self
+            .source
+            .columns
+            .iter()
+            .map(ColumnShape::quoted)
+            .collect();
+        columns.join(", ")
+    }
+
+    /// What to SELECT for a row's key.
+    pub fn key_expressions(&self) -> String {
+        let key = self.source.key.iter().map(|&c| &self.source.columns[c]);
+        let key: Vec<String> = key.map(ColumnShape::select_expression).collect();
+        key.join(", ")
+    }
+
+    /// ` WHERE ` the key has these cells.
+    pub fn key_condition(&self, key: &[Cell]) -> Vec<u8> {
+        let mut text = b" WHERE ".to_vec();
+        for (i, (&c, cell)) in self.source.key.iter().zip(key).enumerate() {
+            if i > 0 {
+                text.extend_from_slice(b" AND ");
+            }
+            let column = &self.source.columns[c];
+            text.extend_from_slice(column.quoted().as_bytes());
+            text.push(b'=');
+            write_literal(column, cell.as_deref(), &mut text);
+        }
+        text
+    }
+
+    /// A key as people read it, from its cells.
+    pub fn readable_key(&self, key: &[Cell]) -> String {
+        let parts: Vec<String> = (self.source.key.iter().zip(key))
+            .map(|(&c, cell)| {
+                let column = &self.source.columns[c];
+                format!("{}={}", column.name, column.readable(cell.as_deref()))
+            })
+            .collect();
+        parts.join(", ")
     }
 
     fn same_key(&self, before: &Row, after: &Row) -> bool {
@@ -288,10 +362,13 @@ impl MovedTable {
         }
     }
 
-    fn write_delete(&self, row: &Row, text: &mut Vec<u8>) {
+    /// Returns where the WHERE begins.
+    fn write_delete(&self, row: &Row, text: &mut Vec<u8>) -> usize {
         text.extend_from_slice(b"DELETE FROM ");
         text.extend_from_slice(self.target.quoted().as_bytes());
+        let condition = text.len();
         self.write_where(row, text);
+        condition
     }
 
     /// ` AND ` the row's key is beyond `key`, or (`not`) is not. The server compares, by the
@@ -320,8 +397,8 @@ impl MovedTable {
         text.push(b')');
     }
 
-    /// Whether there is anything to update.
-    fn write_update(&self, before: &Row, after: &Row, text: &mut Vec<u8>) -> bool {
+    /// Returns where the WHERE begins; `None`: there is nothing to update.
+    fn write_update(&self, before: &Row, after: &Row, text: &mut Vec<u8>) -> Option<usize> {
         let start = text.len();
         text.extend_from_slice(b"UPDATE ");
         text.extend_from_slice(self.target.quoted().as_bytes());
@@ -344,12 +421,13 @@ impl MovedTable {
             text.push(b'=');
             write_literal(column, after[c].as_deref(), text);
         }
-        if any {
-            self.write_where(before, text);
-        } else {
+        if !any {
             text.truncate(start);
+            return None;
         }
-        any
+        let condition = text.len();
+        self.write_where(before, text);
+        Some(condition)
     }
 
     fn touch(&self, table: u32, row: &Row, touched: &mut Vec<u64>) {
@@ -371,6 +449,12 @@ impl MovedTable {
             touched.push(hasher.finish());
         }
     }
+}
+
+/// A place in statements: they are far shorter than this can say, see
+/// [`crate::stream::follow`].
+fn offset(place: usize) -> u32 {
+    u32::try_from(place).unwrap_or(u32::MAX)
 }
 
 /// The columns by which a table's rows are spread, without those of its key. None of them is NULL

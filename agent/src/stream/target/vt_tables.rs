@@ -17,6 +17,7 @@
 //! | `copied` | 1: every row of this stream is on this target. From then on `pos` is all there is to know |
 //! | `message` | why it is in state `error`, or what it is trying again after |
 //! | `pos` | GTID set of the source: this shard holds exactly the source's rows as of it |
+//! | `parked` | number of rows of this stream that rows of other streams keep out of their tables, see [`super::parked`]. Until it is 0, `pos` is where the stream is, and not what the tables hold |
 //! | `stop_at`, `stop_until` | see below |
 //!
 //! A row with an empty `source_shard` and epoch 0 says that the workflow which was created then has
@@ -48,7 +49,7 @@
 //!   pushes it forward for as long as it needs the stop.
 //! - It has stopped when `state = 'stopped'`; then `pos` is where, exactly, and no worker is
 //!   under way. For a position it is there when `pos` contains it; with a position ahead of
-//!   it the state is `following` (it is running to it). The stream looks with each commit, and about
+//!   it the state is `following` (it is running to it), and so it is while rows are parked. The stream looks with each commit, and about
 //!   every 50 ms when there is nothing to commit or while it is stopped.
 //! - It goes on when `stop_at` is NULL or has expired, and then sets its state again itself.
 //! - Only streams that have copied all (`copied = 1`) look at it.
@@ -81,6 +82,7 @@ pub const CREATE: [&str; 4] = [
         copied TINYINT NOT NULL DEFAULT 0,
         message BLOB NOT NULL,
         pos LONGBLOB NOT NULL,
+        parked BIGINT UNSIGNED NOT NULL DEFAULT 0,
         stop_at LONGBLOB NULL,
         stop_until BIGINT UNSIGNED NOT NULL DEFAULT 0,
         PRIMARY KEY (workflow, source_shard, epoch)
@@ -158,6 +160,7 @@ pub struct CopyState {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     pub id: StreamId,
+    created_at: u64,
     fence: u64,
     claim: u64,
 }
@@ -210,6 +213,16 @@ impl Claim {
         Some(String::from_utf8_lossy(stop).into_owned())
     }
 
+    /// Where rows of a table are parked, see [`super::parked`].
+    pub fn shadow(&self, table: &str) -> String {
+        shadow(
+            &self.id.workflow,
+            self.created_at,
+            &self.id.source_shard,
+            table,
+        )
+    }
+
     /// A transaction with nothing but changes of the stream's own row.
     pub fn set(&self, assignments: &str) -> String {
         format!(
@@ -226,6 +239,16 @@ impl Claim {
             self.id.condition()
         )
     }
+}
+
+/// The table where a stream parks rows of a table, quoted, with its database. It is nobody
+/// else's: neither another workflow's, nor that of one of the same name that began at another time.
+pub fn shadow(workflow: &str, created_at: u64, source_shard: &str, table: &str) -> String {
+    let of = format!("{workflow}\0{created_at}\0{source_shard}\0{table}");
+    format!(
+        "_vt.parked_{:016x}",
+        xxhash_rust::xxh64::xxh64(of.as_bytes(), 0)
+    )
 }
 
 /// Whether an error says that the stream is not the claim's any more.
@@ -292,6 +315,7 @@ async fn claim_in_transaction(
     let found = conn.query(what, &query).await?;
     let mut claim = Claim {
         id: id.clone(),
+        created_at: wanted.created_at,
         fence: wanted.fence,
         claim: 1,
     };

@@ -1,17 +1,19 @@
 //! Chunks of copied rows on one target: several connections insert at the same time, and commit in
-//! the order of the chunks, each with the key up to which the target then has everything.
+//! the order of the chunks, each with the key up to which the target then has everything. Rows
+//! whose places rows of other streams have are parked ([`super::parked`]).
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::select;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep};
 
+use super::commit::{is_duplicate, is_passing};
 use super::connection::Connection;
+use super::parked;
+use super::tables::{Inserts, MovedTable};
 use super::vt_tables::Claim;
-use super::{COPY_DUPLICATE_PATIENCE, DUPLICATE, duplicate};
+use super::{MOST_PARKED, duplicate};
 use crate::conductor::failpoint;
 use crate::flavor::literal;
 use crate::stream::error::StreamError;
@@ -26,10 +28,9 @@ const ATTEMPTS: u32 = 20;
 #[derive(Debug)]
 pub struct Chunk {
     pub table: Arc<str>,
-    /// The INSERT; empty if there are no rows.
-    pub insert: Vec<u8>,
-    pub rows: u64,
-    pub bytes: u64,
+    /// Which it is of the tables that move.
+    pub table_number: usize,
+    pub inserts: Inserts,
     /// The key up to which the target has all rows then, as [`super::vt_tables::encode_key`] writes
     /// it; `None`: it stays as it is.
     pub lastpk: Option<String>,
@@ -59,6 +60,7 @@ struct Shared {
     /// How many chunks are committed.
     committed: watch::Sender<u64>,
     told: Committed,
+    tables: Arc<[MovedTable]>,
     /// Whether other streams write to the target too.
     shared_target: bool,
 }
@@ -68,6 +70,7 @@ impl Writers {
         address: ServerAddress,
         shard: String,
         claim: Claim,
+        tables: Arc<[MovedTable]>,
         shared_target: bool,
         told: Committed,
     ) -> Self {
@@ -79,6 +82,7 @@ impl Writers {
             chunks: Mutex::new(receiver),
             committed: watch::Sender::new(0),
             told,
+            tables,
             shared_target,
         });
         let mut tasks = JoinSet::new();
@@ -141,7 +145,7 @@ async fn write(shared: Arc<Shared>) -> Result<(), StreamError> {
         };
         writer.write(number, &mut chunk).await?;
         shared.committed.send_replace(number + 1);
-        chunk.insert = Vec::new();
+        chunk.inserts.text = Vec::new();
         (shared.told)(&chunk);
     }
 }
@@ -154,31 +158,26 @@ struct ChunkWriter<'a> {
 
 impl ChunkWriter<'_> {
     async fn write(&mut self, number: u64, chunk: &mut Chunk) -> Result<(), StreamError> {
-        let began = Instant::now();
         let mut attempts = 0;
+        // Whether rows of other streams are in the way.
+        let mut crowded = false;
         loop {
-            let error = match self.attempt(number, chunk).await {
-                Ok(()) => return Ok(()),
-                Err(error) => error,
+            let made = match crowded {
+                false => self.attempt(number, chunk).await,
+                true => self.attempt_parking(number, chunk).await,
+            };
+            let Err(error) = made else {
+                return Ok(());
             };
             attempts += 1;
-            let again = match error.code() {
-                // ER_LOCK_WAIT_TIMEOUT, ER_LOCK_DEADLOCK.
-                Some(1205 | 1213) => attempts < ATTEMPTS,
-                Some(code) if DUPLICATE.contains(&code) => {
-                    // Another stream may be about to delete the row, if it has moved from shard to
-                    // shard on the source.
-                    if !self.shared.shared_target {
-                        return Err(duplicate(&chunk.table, &self.shared.shard, error));
-                    }
-                    if began.elapsed() > COPY_DUPLICATE_PATIENCE {
-                        let error = duplicate(&chunk.table, &self.shared.shard, error);
-                        return Err(StreamError::InTheWay(error.to_string()));
-                    }
-                    sleep(Duration::from_millis(200)).await;
-                    true
+            let again = if is_duplicate(&error) {
+                if !self.shared.shared_target || crowded {
+                    return Err(duplicate(&chunk.table, &self.shared.shard, error));
                 }
-                _ => false,
+                crowded = true;
+                true
+            } else {
+                is_passing(&error) && attempts < ATTEMPTS
             };
             if !again {
                 return Err(error);
@@ -191,20 +190,15 @@ impl ChunkWriter<'_> {
 
     async fn attempt(&mut self, number: u64, chunk: &Chunk) -> Result<(), StreamError> {
         let what = format!("copying rows of `{}`", chunk.table);
-        let conn = match self.conn.as_mut() {
-            Some(conn) => conn,
-            None => {
-                let opened = Connection::open(&self.shared.address).await?;
-                self.conn.insert(opened)
-            }
-        };
+        let conn = connection(self.conn, &self.shared.address).await?;
+        let insert = &chunk.inserts.text;
         let mut packet = b"BEGIN;".to_vec();
-        packet.extend_from_slice(&chunk.insert);
-        if *self.committed.borrow() != number && !chunk.insert.is_empty() {
+        packet.extend_from_slice(insert);
+        if *self.committed.borrow() != number && !insert.is_empty() {
             conn.run(&what, std::mem::take(&mut packet)).await?;
             // An error: the sender is in `shared`, which outlives this.
             let _ = self.committed.wait_for(|done| *done >= number).await;
-        } else if !chunk.insert.is_empty() {
+        } else if !insert.is_empty() {
             packet.push(b';');
         } else {
             let _ = self.committed.wait_for(|done| *done >= number).await;
@@ -219,13 +213,75 @@ impl ChunkWriter<'_> {
         conn.run(&what, packet).await?;
         Ok(())
     }
+
+    /// The same, row by row where it has to be, when it is this chunk's turn: rows that have no
+    /// place are parked.
+    async fn attempt_parking(&mut self, number: u64, chunk: &Chunk) -> Result<(), StreamError> {
+        // Nothing is locked while this waits: whoever is to be waited for may need it.
+        let _ = self.committed.wait_for(|done| *done >= number).await;
+        let (shared, what) = (self.shared, format!("copying rows of `{}`", chunk.table));
+        let conn = connection(self.conn, &shared.address).await?;
+        let Some(table) = shared.tables.get(chunk.table_number) else {
+            return Ok(());
+        };
+        parked::make(&shared.claim, conn, table).await?;
+        let begin = format!("BEGIN; {}", shared.claim.check());
+        conn.run(&what, begin).await?;
+        let rows = chunk.inserts.starts.len();
+        let mut parked = 0;
+        // Ranges of rows, the next at the end. Those with a row that has no place are halved.
+        let mut ranges = vec![(0, rows)];
+        while let Some((start, end)) = ranges.pop() {
+            let range = start..end;
+            if range.is_empty() {
+                continue;
+            }
+            let insert = chunk.inserts.some(range.clone());
+            match conn.run(&what, insert).await.map_err(StreamError::from) {
+                Ok(_) => {}
+                Err(error) if !is_duplicate(&error) => return Err(error),
+                Err(error) if range.len() == 1 => {
+                    parked += 1;
+                    if parked > MOST_PARKED {
+                        return Err(error);
+                    }
+                    let insert = chunk.inserts.some(range);
+                    let insert = parked::redirected_insert(&shared.claim, table, &insert);
+                    conn.run(&what, insert).await?;
+                }
+                Err(_) => {
+                    let half = start + range.len() / 2;
+                    ranges.extend([(half, end), (start, half)]);
+                }
+            }
+        }
+        failpoint::hit("stream.before-chunk-commit").await;
+        let count = format!("parked = parked + {parked}");
+        let end = format!(
+            "{}; {}; COMMIT",
+            shared.claim.update(&count),
+            shared.record(chunk)
+        );
+        conn.run(&what, end).await?;
+        Ok(())
+    }
+}
+
+async fn connection<'a>(
+    conn: &'a mut Option<Connection>,
+    address: &ServerAddress,
+) -> Result<&'a mut Connection, StreamError> {
+    match conn {
+        Some(conn) => Ok(conn),
+        None => Ok(conn.insert(Connection::open(address).await?)),
+    }
 }
 
 impl Shared {
     fn record(&self, chunk: &Chunk) -> String {
         let mut set = format!(
             "rows_copied = rows_copied + {}, bytes_copied = bytes_copied + {}, chunk = {}",
-            chunk.rows, chunk.bytes, chunk.number
+            chunk.inserts.rows, chunk.inserts.bytes, chunk.number
         );
         if let Some(lastpk) = &chunk.lastpk {
             set.push_str(&format!(", lastpk = {}", literal(lastpk)));
