@@ -141,15 +141,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
             shard,
             serving,
         } => {
-            let record = ShardRecord {
-                keyspace: keyspace.clone(),
-                shard: shard.clone(),
-                primary: None,
-                term: 0,
-                serving: *serving,
-                serving_reads: Default::default(),
-                fenced: false,
-            };
+            let record = ShardRecord::new(keyspace.clone(), shard.clone(), *serving);
             let in_keyspace = Compare::Exists(keys.keyspace(keyspace));
             let key = keys.shard(keyspace, shard);
             Ok(to.create(key, &[in_keyspace], record).await?)
@@ -211,9 +203,11 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
             shard,
             table,
         } => {
+            let record = seen.live.records.shard(keyspace, shard);
             let sql = Sql {
                 statements: vec![format!("DROP TABLE IF EXISTS {}", quoted(table.as_str()))],
-                foreign_key_checks: true,
+                // A shard that serves nothing is cleared for a Reshard; its tables refer to each other.
+                foreign_key_checks: record.is_none_or(|shard| shard.serving),
             };
             execute(to, keyspace, shard, sql, seen).await
         }

@@ -46,9 +46,13 @@ impl Tablet {
             } else {
                 None
             };
+            let rows = match get("n").parse().unwrap_or(0) {
+                0 => u64::from(has_rows(&mut sql, &name).await?),
+                estimated => estimated,
+            };
             let observed = ObservedTable {
                 definition,
-                rows: get("n").parse().unwrap_or(0),
+                rows,
                 bytes: get("bytes").parse().unwrap_or(0),
                 sequence_ready,
             };
@@ -56,6 +60,19 @@ impl Tablet {
         }
         sql.close().await;
         Ok(Some(tables))
+    }
+}
+
+/// Whether a table has any row: an estimate of none may be an old one, and what holds nothing is
+/// treated otherwise by plans.
+async fn has_rows(sql: &mut Sql, table: &str) -> Result<bool, AgentError> {
+    let query = format!("SELECT 1 FROM {} LIMIT 1", identifier(table));
+    let what = format!("reading the table {table}");
+    match sql.column(&what, &query).await {
+        Ok(rows) => Ok(!rows.is_empty()),
+        // It was dropped meanwhile (ER_NO_SUCH_TABLE).
+        Err(AgentError::Sql { why, .. }) if why.ends_with("(error 1146)") => Ok(false),
+        Err(error) => Err(error),
     }
 }
 

@@ -68,14 +68,16 @@ impl Order {
 
 /// Ranks within a shard (see [`Order::rank`]).
 pub(crate) mod rank {
-    pub const SHARD: u8 = 0;
-    pub const CREATE_TABLET: u8 = 1;
-    pub const TO_REPLICA: u8 = 2;
-    pub const INIT_PRIMARY: u8 = 3;
-    pub const REPARENT: u8 = 4;
-    pub const TO_OTHER: u8 = 5;
-    pub const CREATE_TABLE: u8 = 6;
-    pub const INIT_SEQUENCE: u8 = 7;
+    pub const DELETE_HALF: u8 = 0;
+    pub const SHARD: u8 = 1;
+    pub const CREATE_TABLET: u8 = 2;
+    pub const TO_REPLICA: u8 = 3;
+    pub const INIT_PRIMARY: u8 = 4;
+    pub const REPARENT: u8 = 5;
+    pub const TO_OTHER: u8 = 6;
+    pub const DROP_STALE: u8 = 7;
+    pub const CREATE_TABLE: u8 = 8;
+    pub const INIT_SEQUENCE: u8 = 9;
 
     pub const DROP_TABLE: u8 = 0;
     pub const DELETE_TABLET: u8 = 1;

@@ -1,6 +1,7 @@
-//! In which order tables are created: those that a foreign key names come before those that have
-//! it. Where foreign keys go in a circle none of the circle waits for another; the statements run
-//! without checks of foreign keys, so that is only a matter of being pleasant.
+//! Foreign keys as statements have them, and in which order tables are created by them: those that
+//! a foreign key names come before those that have it. Where foreign keys go in a circle none of the
+//! circle waits for another; the statements run without checks of foreign keys, so that is only a
+//! matter of being pleasant.
 
 use std::collections::BTreeMap;
 
@@ -57,27 +58,74 @@ pub(crate) fn in_order<'a>(
     ordered
 }
 
+/// A `REFERENCES` clause of a statement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct ForeignKey {
+    /// The constraint's name, where it is given.
+    pub name: Option<String>,
+    /// The database of the table that it names, where it is given.
+    pub db: Option<String>,
+    /// The table that it names.
+    pub parent: String,
+    /// What makes the server change rows of the child by itself: `ON DELETE CASCADE`, ...
+    pub cascades: Vec<String>,
+}
+
 /// The tables that `REFERENCES` clauses of a statement name, with the database where it is given.
 pub(crate) fn references(statement: &str) -> Vec<(Option<String>, String)> {
+    let keys = foreign_keys(statement).into_iter();
+    keys.map(|key| (key.db, key.parent)).collect()
+}
+
+/// The foreign keys of a `CREATE TABLE` statement, a person's or a server's.
+pub(crate) fn foreign_keys(statement: &str) -> Vec<ForeignKey> {
     let tokens = tokens(statement);
-    let mut found = Vec::new();
+    let mut found: Vec<ForeignKey> = Vec::new();
+    let mut name = None;
     for (at, token) in tokens.iter().enumerate() {
-        if !matches!(token, Token::Word(word) if word.eq_ignore_ascii_case("references")) {
-            continue;
+        if token.is_word("foreign") {
+            let named = at >= 2 && tokens[at - 2].is_word("constraint");
+            name = named.then(|| tokens[at - 1].name()).flatten();
+        } else if token.is_word("references") {
+            let Some(first) = tokens.get(at + 1).and_then(Token::name) else {
+                continue;
+            };
+            let second = match tokens.get(at + 2) {
+                Some(Token::Dot) => tokens.get(at + 3).and_then(Token::name),
+                _ => None,
+            };
+            let (db, parent) = match second {
+                Some(second) => (Some(first), second),
+                None => (None, first),
+            };
+            found.push(ForeignKey {
+                name: name.take(),
+                db,
+                parent,
+                cascades: Vec::new(),
+            });
+        } else if let (Some(key), Some(cascade)) = (found.last_mut(), cascade(&tokens[at..])) {
+            key.cascades.push(cascade);
         }
-        let Some(first) = tokens.get(at + 1).and_then(Token::name) else {
-            continue;
-        };
-        let second = match tokens.get(at + 2) {
-            Some(Token::Dot) => tokens.get(at + 3).and_then(Token::name),
-            _ => None,
-        };
-        found.push(match second {
-            Some(second) => (Some(first), second),
-            None => (None, first),
-        });
     }
     found
+}
+
+/// `ON DELETE CASCADE` and its like, in capitals, where tokens begin with it.
+fn cascade(tokens: &[Token]) -> Option<String> {
+    let [on, of, action, rest @ ..] = tokens else {
+        return None;
+    };
+    if !on.is_word("on") {
+        return None;
+    }
+    let of = ["DELETE", "UPDATE"].into_iter().find(|w| of.is_word(w))?;
+    if action.is_word("cascade") {
+        return Some(format!("ON {of} CASCADE"));
+    }
+    let to = rest.first().filter(|_| action.is_word("set"))?;
+    let to = ["NULL", "DEFAULT"].into_iter().find(|w| to.is_word(w))?;
+    Some(format!("ON {of} SET {to}"))
 }
 
 enum Token {
@@ -89,6 +137,10 @@ enum Token {
 }
 
 impl Token {
+    fn is_word(&self, word: &str) -> bool {
+        matches!(self, Self::Word(text) if text.eq_ignore_ascii_case(word))
+    }
+
     fn name(&self) -> Option<String> {
         match self {
             Self::Word(text) | Self::Quoted(text) => Some(text.clone()),
@@ -172,5 +224,30 @@ mod tests {
             .map(|(db, table)| format!("{}:{table}", db.unwrap_or_default()))
             .collect();
         assert_eq!(found, [":par`ent", "shop:other"]);
+    }
+
+    #[test]
+    fn cascading_actions_belong_to_their_key() {
+        let found = foreign_keys(
+            "CREATE TABLE t (a int, at timestamp ON UPDATE CURRENT_TIMESTAMP, b int REFERENCES x (id) \
+             on delete set null, CONSTRAINT c CHECK (a > 0), FOREIGN KEY (a) REFERENCES y (id) ON DELETE \
+             RESTRICT, CONSTRAINT `k``1` FOREIGN KEY i (a) REFERENCES z (id) ON DELETE CASCADE ON UPDATE \
+             SET DEFAULT COMMENT 'on delete cascade')",
+        );
+        let found: Vec<String> = found
+            .into_iter()
+            .map(|key| {
+                let name = key.name.unwrap_or_default();
+                format!("{name}:{}:{}", key.parent, key.cascades.join("+"))
+            })
+            .collect();
+        assert_eq!(
+            found,
+            [
+                ":x:ON DELETE SET NULL",
+                ":y:",
+                "k`1:z:ON DELETE CASCADE+ON UPDATE SET DEFAULT"
+            ]
+        );
     }
 }

@@ -103,6 +103,7 @@ fn steps(
     keyspaces::set_durability(&view, &mut draft, &shards);
     let has_primary = primaries::steps(&view, &mut draft, &shards);
     tables::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
+    moves::leftovers::steps(&view, &mut draft, &moves, &shards);
     moves::reshard::steps(&view, &mut draft, &moves);
     sequences::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
     vschema::steps(&view, &mut draft, &moves, &previous, &shards);

@@ -199,7 +199,7 @@ fn old_shards<'a>(
 }
 
 /// Whether a shard serves nothing, and every id of its range is served by another one.
-fn is_covered(view: &View, old: &ShardRecord) -> bool {
+pub(crate) fn is_covered(view: &View, old: &ShardRecord) -> bool {
     if old.serving || old.serving_reads.values().any(|serves| *serves) {
         return false;
     }

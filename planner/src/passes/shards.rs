@@ -5,7 +5,8 @@
 use vtplan_state::model::{KeyspaceName, ShardName, ShardRecord};
 
 use super::draft::{Draft, Order, Phase, rank};
-use super::moves::{Moves, list};
+use super::moves::{Moves, leftovers, list};
+use super::removal::is_covered;
 use super::tablets::ShardWork;
 use super::view::View;
 use crate::ids;
@@ -23,12 +24,27 @@ pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft, moves: &Moves) -> V
         shards.sort();
         for (shard, index) in shards.into_iter().zip(1..) {
             let record = view.shard(name, shard);
+            let half_deleted = record.filter(|record| leftovers::is_half_deleted(view, record));
+            if half_deleted.is_some() {
+                draft.step(
+                    Order::new(Phase::Build, rank::DELETE_HALF, 0).at(keyspace_index, index),
+                    Action::DeleteShard {
+                        keyspace: name.clone(),
+                        shard: shard.clone(),
+                    },
+                    // Its data went with its tablets.
+                    Risk::Safe,
+                    format!(
+                        "the tablets of {name}/{shard} are deleted already; the spec has the shard \
+                         again, and it is made anew"
+                    ),
+                    Vec::new(),
+                );
+            }
+            let record = record.filter(|_| half_deleted.is_none());
             if record.is_none() {
                 let over = over(view, name, shard);
-                if over
-                    .iter()
-                    .any(|old| moves.of_shard(name, &old.shard).is_none())
-                {
+                if over.iter().any(|old| !is_in_order(view, moves, old)) {
                     refuse_not_serving(draft, name, shard, &over);
                 }
                 draft.step(
@@ -40,7 +56,7 @@ pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft, moves: &Moves) -> V
                     },
                     Risk::Safe,
                     format!("the spec has the shard {name}/{shard}"),
-                    vec![ids::create_keyspace(name)],
+                    vec![ids::create_keyspace(name), ids::delete_shard(name, shard)],
                 );
             }
             refuse_lost_primary(view, draft, record);
@@ -59,6 +75,12 @@ pub(crate) fn create<'a>(view: &View<'a>, draft: &mut Draft, moves: &Moves) -> V
         }
     }
     work
+}
+
+/// Whether a shard over a part of a new one's range belongs to its Reshard, or is left from an earlier
+/// one and goes.
+fn is_in_order(view: &View, moves: &Moves, old: &ShardRecord) -> bool {
+    moves.of_shard(&old.keyspace, &old.shard).is_some() || is_covered(view, old)
 }
 
 /// A tablet made anew under the primary's name would be primary without its data.

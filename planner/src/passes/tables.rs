@@ -12,7 +12,7 @@ use super::definitions::{self, Difference};
 use super::draft::{Draft, Phase, rank};
 use super::estimates;
 use super::foreign_keys::{self, Ordered};
-use super::moves::Moves;
+use super::moves::{Moves, leftovers};
 use super::previous::Previous;
 use super::tablets::ShardWork;
 use super::view::{Tables, View};
@@ -98,10 +98,12 @@ fn shard_steps(
             return;
         }
     };
+    let stale = leftovers::stale(view, moves, work.keyspace, work.shard);
     for (index, (table, (statement, canonical))) in
         tables.ordered.iter().zip(&tables.wanted).enumerate()
     {
-        match live.get(table.name) {
+        let there = live.get(table.name);
+        match there.filter(|_| !stale.contains_key(table.name)) {
             None => {
                 refuse_while_moving(draft, moves, work, table.name, "adds");
                 create(draft, work, index, table, statement);
@@ -118,7 +120,8 @@ fn shard_steps(
     let left_out = live
         .iter()
         .filter(|(name, _)| !work.desired.tables.contains_key(*name))
-        .filter(|(name, _)| moves.taking(work.keyspace, name).is_none());
+        .filter(|(name, _)| moves.taking(work.keyspace, name).is_none())
+        .filter(|(name, _)| !stale.contains_key(name));
     for (index, (name, table)) in left_out.enumerate() {
         if let Some(why) = may_drop(view, previous, work, name, table) {
             refuse_while_moving(draft, moves, work, name, "drops");
@@ -139,6 +142,7 @@ fn shard_steps(
 fn create(draft: &mut Draft, work: &ShardWork, index: usize, table: &Ordered, statement: &str) {
     let mut after = vec![ids::init_primary(work.keyspace, work.shard)];
     after.extend(super::primaries::reparent_id(work));
+    after.push(ids::drop_table(work.keyspace, work.shard, table.name));
     let parents = table.after.iter();
     after.extend(parents.map(|parent| ids::create_table(work.keyspace, work.shard, parent)));
     draft.step(

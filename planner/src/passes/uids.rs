@@ -8,9 +8,10 @@
 
 use std::collections::{BTreeSet, HashMap};
 
-use vtplan_state::model::TabletAlias;
+use vtplan_state::model::{ShardRecord, TabletAlias};
 
 use super::draft::Draft;
+use super::moves::leftovers;
 use super::tablets::ShardWork;
 use super::view::View;
 
@@ -20,7 +21,10 @@ const BLOCK: u32 = 100;
 pub(crate) fn choose(view: &View, draft: &mut Draft, shards: &mut [ShardWork]) {
     let records = &view.live.records;
     // A primary whose own record is lost keeps its name: nobody else may become it.
-    let primaries = records.shards.values().filter_map(|s| s.primary.as_ref());
+    let shards_there = records.shards.values();
+    let primaries = shards_there
+        .filter(|shard| !is_made_anew(view, shard))
+        .filter_map(|s| s.primary.as_ref());
     let named = records.tablets.keys().chain(primaries);
     let mut used: BTreeSet<u32> = named.map(|alias| alias.uid).collect();
     claim_pinned(view, draft, shards, &mut used);
@@ -64,6 +68,14 @@ pub(crate) fn choose(view: &View, draft: &mut Draft, shards: &mut [ShardWork]) {
         }
         work.create.sort_by_key(|t| t.uid);
     }
+}
+
+/// Whether the spec has a shard of which only the record is left (see
+/// [`leftovers::is_half_deleted`]): its primary's name is free, then as after the record is gone.
+fn is_made_anew(view: &View, shard: &ShardRecord) -> bool {
+    let desired = view.desired.keyspaces.get(&shard.keyspace);
+    desired.is_some_and(|d| d.shards.contains(&shard.shard))
+        && leftovers::is_half_deleted(view, shard)
 }
 
 /// Uids that the spec pins go to their tablets, unless another tablet has them.

@@ -106,15 +106,7 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
             shard,
             serving,
         } => {
-            let record = ShardRecord {
-                keyspace: keyspace.clone(),
-                shard: shard.clone(),
-                primary: None,
-                term: 0,
-                serving: *serving,
-                serving_reads: Default::default(),
-                fenced: false,
-            };
+            let record = ShardRecord::new(keyspace.clone(), shard.clone(), *serving);
             let key = (keyspace.clone(), shard.clone());
             records.shards.entry(key).or_insert(record);
         }

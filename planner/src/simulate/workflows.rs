@@ -87,32 +87,15 @@ fn start(live: &mut Live, action: &Action) {
     if there || !records.keyspaces.contains_key(&target.keyspace) {
         return;
     }
-    let record = WorkflowRecord {
-        name: workflow.clone(),
-        kind: *workflow_kind,
-        source: source.clone(),
-        target: target.clone(),
-        tables: tables.clone(),
-        throttle_max_lag_seconds: *throttle_max_lag_seconds,
-        created_at: 0,
-        paused: false,
-        streams: StreamsWanted {
-            epoch: 1,
-            from: Side::Source,
-            running: true,
-            start: Default::default(),
-        },
-        copied: false,
-        reads_switched: Default::default(),
-        writes: Side::Source,
-        switch: None,
-        switch_failure: None,
-        switched_at: None,
-        vdiff_passed: false,
-        approved: Default::default(),
-        soaked: false,
-        ending: None,
-    };
+    let mut record = WorkflowRecord::new(
+        workflow.clone(),
+        *workflow_kind,
+        source.clone(),
+        target.clone(),
+        tables.clone(),
+    );
+    record.throttle_max_lag_seconds = *throttle_max_lag_seconds;
+    record.streams.running = true;
     let workflows = records.workflows.entry(target.keyspace.clone());
     workflows.or_default().insert(workflow.clone(), record);
     if !vschema.is_empty() {

@@ -71,6 +71,19 @@ pub struct ShardRecord {
 }
 
 impl ShardRecord {
+    /// A shard as it is made: without a primary.
+    pub fn new(keyspace: KeyspaceName, shard: ShardName, serving: bool) -> Self {
+        Self {
+            keyspace,
+            shard,
+            primary: None,
+            term: 0,
+            serving,
+            serving_reads: BTreeMap::new(),
+            fenced: false,
+        }
+    }
+
     /// Whether gates route what is for a type of tablets to this shard. For each type, exactly
     /// the shards that serve it cover the whole range once.
     pub fn serves(&self, tablet_type: TabletType) -> bool {

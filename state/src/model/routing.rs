@@ -90,7 +90,7 @@ fn names(workflow: &WorkflowRecord, table: &str) -> [String; 3] {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::model::{ShardName, StreamsWanted, WorkflowSide};
+    use crate::model::{ShardName, WorkflowSide};
 
     fn workflow() -> WorkflowRecord {
         let side = |keyspace: &str| WorkflowSide {
@@ -98,32 +98,13 @@ mod tests {
             shards: vec![ShardName::unsharded()],
         };
         let table = |name: &str| name.parse().expect("a name");
-        WorkflowRecord {
-            name: "commerce2customer".parse().expect("a name"),
-            kind: WorkflowKind::MoveTables,
-            source: side("commerce"),
-            target: side("customer"),
-            tables: vec![table("corder"), table("customer")],
-            throttle_max_lag_seconds: 5,
-            created_at: 0,
-            paused: false,
-            streams: StreamsWanted {
-                epoch: 1,
-                from: Side::Source,
-                running: true,
-                start: Default::default(),
-            },
-            copied: false,
-            reads_switched: Default::default(),
-            writes: Side::Source,
-            switch: None,
-            switch_failure: None,
-            switched_at: None,
-            vdiff_passed: false,
-            approved: Default::default(),
-            soaked: false,
-            ending: None,
-        }
+        WorkflowRecord::new(
+            "commerce2customer".parse().expect("a name"),
+            WorkflowKind::MoveTables,
+            side("commerce"),
+            side("customer"),
+            vec![table("corder"), table("customer")],
+        )
     }
 
     fn shown(rules: &RoutingRules) -> Vec<String> {

@@ -156,6 +156,43 @@ pub enum SwitchPhase {
 }
 
 impl WorkflowRecord {
+    /// A workflow as it begins: traffic is at the source, and its streams, which will copy, do not run
+    /// yet.
+    pub fn new(
+        name: WorkflowName,
+        kind: WorkflowKind,
+        source: WorkflowSide,
+        target: WorkflowSide,
+        tables: Vec<TableName>,
+    ) -> Self {
+        Self {
+            name,
+            kind,
+            source,
+            target,
+            tables,
+            throttle_max_lag_seconds: 0,
+            created_at: 0,
+            paused: false,
+            streams: StreamsWanted {
+                epoch: 1,
+                from: Side::Source,
+                running: false,
+                start: BTreeMap::new(),
+            },
+            copied: false,
+            reads_switched: BTreeSet::new(),
+            writes: Side::Source,
+            switch: None,
+            switch_failure: None,
+            switched_at: None,
+            vdiff_passed: false,
+            approved: BTreeSet::new(),
+            soaked: false,
+            ending: None,
+        }
+    }
+
     pub fn side(&self, side: Side) -> &WorkflowSide {
         match side {
             Side::Source => &self.source,

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 
 use vtplan_planner::plan::Action;
 use vtplan_state::model::{
-    KeyspaceName, ShardName, Side, StreamsWanted, TableName, VSchemaKeyspace, VSchemaTable,
-    WorkflowKind, WorkflowRecord,
+    KeyspaceName, ShardName, TableName, VSchemaKeyspace, VSchemaTable, WorkflowKind, WorkflowRecord,
 };
 use vtplan_state::store::{Compare, Op, Txn};
 
@@ -48,32 +47,15 @@ pub async fn start(to: Fenced<'_>, action: &Action) -> Result<(), Outcome> {
             there
         }
         None => {
-            let record = WorkflowRecord {
-                name: workflow.clone(),
-                kind: *workflow_kind,
-                source: source.clone(),
-                target: target.clone(),
-                tables: tables.clone(),
-                throttle_max_lag_seconds: *throttle_max_lag_seconds,
-                created_at: to.world.now(),
-                paused: false,
-                streams: StreamsWanted {
-                    epoch: 1,
-                    from: Side::Source,
-                    running: false,
-                    start: Default::default(),
-                },
-                copied: false,
-                reads_switched: Default::default(),
-                writes: Side::Source,
-                switch: None,
-                switch_failure: None,
-                switched_at: None,
-                vdiff_passed: false,
-                approved: Default::default(),
-                soaked: false,
-                ending: None,
-            };
+            let mut record = WorkflowRecord::new(
+                workflow.clone(),
+                *workflow_kind,
+                source.clone(),
+                target.clone(),
+                tables.clone(),
+            );
+            record.throttle_max_lag_seconds = *throttle_max_lag_seconds;
+            record.created_at = to.world.now();
             create(to, record, vschema).await?
         }
     };

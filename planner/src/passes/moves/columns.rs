@@ -36,13 +36,53 @@ pub(super) fn differences(source: &str, target: &str, same_flavor: bool) -> Vec<
     found
 }
 
-/// Whether a table has a key that names each of its rows. `true` when the text is not a server's.
+/// Whether a table has a key that streams can read its rows in the order of: a primary one, or a
+/// unique one over columns that are never NULL and not generated. `true` when the text is not a
+/// server's.
 pub(super) fn has_row_key(definition: &str) -> bool {
-    columns(definition).is_none()
-        || primary_key(definition).is_some()
-        || definition
-            .lines()
-            .any(|line| line.trim_start().starts_with("UNIQUE KEY "))
+    let Some(columns) = columns(definition) else {
+        return true;
+    };
+    let usable = |column: &str| {
+        let behind = columns.get(column).map(|behind| behind.to_uppercase());
+        behind.is_some_and(|b| b.contains("NOT NULL") && !b.contains("GENERATED ALWAYS"))
+    };
+    let unique = |line: &str| {
+        let key = line.trim_start().strip_prefix("UNIQUE KEY `");
+        key.and_then(|rest| Some(key_columns(&rest[name_end(rest)? + 1..])))
+            .is_some_and(|columns| columns.is_some_and(|c| c.iter().all(|c| usable(c))))
+    };
+    primary_key(definition).is_some() || definition.lines().any(unique)
+}
+
+/// The columns of an index, from what follows its name: `` (`a`,`b`(10)) USING BTREE``. `None`: its
+/// order is not that of its columns (expressions, descending parts, hashes).
+fn key_columns(text: &str) -> Option<Vec<&str>> {
+    let mut rest = text.trim_start().strip_prefix('(')?;
+    let mut columns = Vec::new();
+    loop {
+        rest = rest.strip_prefix('`')?;
+        let end = name_end(rest)?;
+        columns.push(&rest[..end]);
+        rest = &rest[end + 1..];
+        if let Some(prefix) = rest.strip_prefix('(') {
+            rest = &prefix[prefix.find(')')? + 1..];
+        }
+        if let Some(next) = rest.strip_prefix(',') {
+            rest = next;
+            continue;
+        }
+        let behind = rest.strip_prefix(')')?;
+        return (!behind.contains("USING HASH")).then_some(columns);
+    }
+}
+
+/// Whether a column of a table may be NULL; `None` when that cannot be read.
+pub(super) fn is_nullable(definition: &str, column: &str) -> Option<bool> {
+    let columns = columns(definition)?;
+    let same = |(name, _): &(&&str, &String)| name.eq_ignore_ascii_case(column);
+    let (_, behind) = columns.iter().find(same)?;
+    Some(!behind.to_uppercase().contains("NOT NULL"))
 }
 
 /// Columns by name, with what stands behind the name but for `AUTO_INCREMENT`; `None` when the text
@@ -126,9 +166,31 @@ mod tests {
     }
 
     #[test]
-    fn a_table_without_a_key_is_told() {
+    fn a_table_without_a_key_that_orders_its_rows_is_told() {
         assert!(has_row_key(SOURCE));
-        let without = SOURCE.replace("  PRIMARY KEY (`id`),\n", "");
-        assert!(!has_row_key(&without));
+        let with = |key: &str| SOURCE.replace("PRIMARY KEY (`id`)", key);
+        assert!(!has_row_key(&with("KEY `id` (`id`)")));
+        assert!(has_row_key(&with("UNIQUE KEY `u` (`id`)")));
+        for unusable in [
+            "UNIQUE KEY `u` (`id`,`a``b`)",
+            "UNIQUE KEY `u` (`id` DESC)",
+            "UNIQUE KEY `u` (`id`) USING HASH",
+            "UNIQUE KEY `u` ((`id` + 1))",
+        ] {
+            assert!(!has_row_key(&with(unusable)), "{unusable}");
+        }
+        let generated = with("UNIQUE KEY `u` (`id`)").replace(
+            "NOT NULL AUTO_INCREMENT",
+            "GENERATED ALWAYS AS (1) VIRTUAL NOT NULL",
+        );
+        assert!(!has_row_key(&generated));
+    }
+
+    #[test]
+    fn columns_that_may_be_null_are_told() {
+        assert_eq!(is_nullable(SOURCE, "ID"), Some(false));
+        assert_eq!(is_nullable(SOURCE, "a``b"), Some(true));
+        assert_eq!(is_nullable(SOURCE, "c"), None);
+        assert_eq!(is_nullable("create table t (c int)", "c"), None);
     }
 }

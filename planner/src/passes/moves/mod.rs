@@ -9,6 +9,8 @@
 
 mod columns;
 pub(crate) mod inference;
+pub(crate) mod leftovers;
+mod movable;
 mod move_tables;
 pub(crate) mod reshard;
 mod running;

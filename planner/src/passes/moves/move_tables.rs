@@ -8,7 +8,7 @@ use vtplan_state::model::{
     FlavorKind, KeyspaceName, ShardName, Side, TableName, WorkflowKind, WorkflowName, WorkflowSide,
 };
 
-use super::reshard::{check_key, refuse_other_columns};
+use super::movable::{check_key, note_nullable_vindex, refuse_cascades, refuse_other_columns};
 use super::{Move, Moves, columns, list};
 use crate::desired::DesiredKeyspace;
 use crate::live::{Canonical, ObservedTable};
@@ -448,6 +448,7 @@ fn check_table(
         Some(wanted) => (Some(wanted), of_target),
         None => (known(source.keyspace), source.flavor),
     };
+    let mut without_cascades = true;
     for (shard, tables) in &source.shards {
         let Some(seen) = tables.get(table) else {
             continue;
@@ -459,7 +460,13 @@ fn check_table(
             Some(found) if !found.is_empty() => refuse_other_columns(draft, &object, &found),
             _ => {
                 check_key(draft, &object, seen);
+                note_nullable_vindex(draft, to, &desired.vschema, table, seen);
             }
         }
+        without_cascades &= refuse_cascades(draft, &object, &seen.definition);
+    }
+    // Streams flow back as well.
+    if without_cascades {
+        refuse_cascades(draft, &format!("{to}.{table}"), statement);
     }
 }

@@ -12,7 +12,8 @@ use vtplan_state::model::{
     WorkflowSide,
 };
 
-use super::{Move, Moves, columns, list};
+use super::movable::{check_key, note_nullable_vindex, refuse_cascades, refuse_other_columns};
+use super::{Move, Moves, columns, leftovers, list};
 use crate::desired::{DesiredKeyspace, OnRemove};
 use crate::ids;
 use crate::live::{Canonical, ObservedTable};
@@ -182,18 +183,15 @@ fn reshard<'a>(
         return None;
     }
     let tables = tables(view, draft, previous, keyspace, desired, &source, new.len())?;
-    let mut reshard = Move {
+    Some(Move {
         kind: WorkflowKind::Reshard,
         name,
         source,
         target,
-        tables: Vec::new(),
+        tables: tables.into_keys().collect(),
         record: None,
         goal: Side::Target,
-    };
-    check_targets(view, draft, &reshard, &tables)?;
-    reshard.tables = tables.into_keys().collect();
-    Some(reshard)
+    })
 }
 
 /// The tables of the old shards, and those that the spec adds; for each what one of the old shards
@@ -230,6 +228,7 @@ fn tables<'a>(
                 if let Some(wanted) = desired.tables.get(table) {
                     let statement = wanted.statement.as_str();
                     sound &= check_table(view, draft, (keyspace, shard, table), statement, seen);
+                    note_nullable(view, draft, keyspace, desired, table, seen);
                 }
                 *entry = Some(seen);
                 continue;
@@ -263,8 +262,17 @@ fn tables<'a>(
                 );
                 sound = false;
             } else {
+                let object = format!("{keyspace}/{shard}:{table}");
+                sound &= check_key(draft, &object, seen);
+                sound &= refuse_cascades(draft, &object, &seen.definition);
                 all.insert(table.clone(), Some(seen));
             }
+        }
+    }
+    for (table, _) in all.iter().filter(|(_, seen)| seen.is_none()) {
+        if let Some(new) = desired.tables.get(table) {
+            let object = format!("{keyspace}.{table}");
+            sound &= refuse_cascades(draft, &object, &new.statement);
         }
     }
     sound &= check_vindexes(view, draft, keyspace, desired, all.keys());
@@ -341,71 +349,24 @@ fn check_table(
             return false;
         }
     }
-    check_key(draft, &object, seen)
+    let has_key = check_key(draft, &object, seen);
+    // One that only the schema file has is a table that differs.
+    refuse_cascades(draft, &object, &seen.definition) && has_key
 }
 
-pub(super) fn refuse_other_columns(draft: &mut Draft, object: &str, found: &[String]) {
-    draft.error(
-        "columns-differ",
-        object,
-        format!(
-            "its rows do not fit into the table that the spec has: {}",
-            found.join("; ")
-        ),
-        "move the table as it is, and change it afterwards: columns and primary key have to be \
-         the same in the schema file (`AUTO_INCREMENT` may go or come)",
-    );
-}
-
-/// Rows that nothing names cannot be followed.
-pub(super) fn check_key(draft: &mut Draft, object: &str, table: &ObservedTable) -> bool {
-    let has = columns::has_row_key(&table.definition);
-    if !has {
-        draft.error(
-            "no-row-key",
-            object,
-            "the table has neither a primary nor a unique key, so a row of it cannot be told from \
-             another and it cannot be moved while it is in use",
-            "give it a primary key",
-        );
-    }
-    has
-}
-
-/// New shards that are there already must be empty.
-fn check_targets(
+/// Where a keyspace becomes sharded, rows get their places by a vindex for the first time.
+fn note_nullable(
     view: &View,
     draft: &mut Draft,
-    reshard: &Move,
-    tables: &BTreeMap<TableName, Option<&ObservedTable>>,
-) -> Option<()> {
-    let keyspace = &reshard.target.keyspace;
-    let mut sound = true;
-    for shard in &reshard.target.shards {
-        let Tables::Known(there) = view.tables(view.shard(keyspace, shard)) else {
-            continue;
-        };
-        for (table, seen) in there {
-            if seen.rows == 0 || !tables.contains_key(table) {
-                continue;
-            }
-            draft.error(
-                "target-not-empty",
-                format!("{keyspace}/{shard}:{table}"),
-                format!(
-                    "a Reshard would copy rows here, and about {} are there already, though no \
-                     workflow runs: they are left from an earlier one",
-                    seen.rows
-                ),
-                format!(
-                    "give `{keyspace}` its present shards back in the spec and apply: that deletes \
-                     the shard {shard}. Then make this change again"
-                ),
-            );
-            sound = false;
-        }
+    keyspace: &KeyspaceName,
+    desired: &DesiredKeyspace,
+    table: &TableName,
+    seen: &ObservedTable,
+) {
+    let serving = view.live.records.shards_of(keyspace).filter(|s| s.serving);
+    if serving.count() == 1 {
+        note_nullable_vindex(draft, keyspace, &desired.vschema, table, seen);
     }
-    sound.then_some(())
 }
 
 /// Tables that only one side has, before a Reshard begins.
@@ -419,7 +380,7 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, moves: &Moves) {
             continue;
         };
         on_old_shards(view, draft, reshard, desired);
-        left_out(view, draft, reshard, desired);
+        left_out(view, draft, moves, reshard, desired);
     }
 }
 
@@ -461,7 +422,13 @@ fn on_old_shards(view: &View, draft: &mut Draft, reshard: &Move, desired: &Desir
 }
 
 /// What the spec has left out and does not drop goes along.
-fn left_out(view: &View, draft: &mut Draft, reshard: &Move, desired: &DesiredKeyspace) {
+fn left_out(
+    view: &View,
+    draft: &mut Draft,
+    moves: &Moves,
+    reshard: &Move,
+    desired: &DesiredKeyspace,
+) {
     let keyspace = &reshard.source.keyspace;
     let mut kept: BTreeMap<&TableName, &ObservedTable> = BTreeMap::new();
     for shard in &reshard.source.shards {
@@ -476,6 +443,7 @@ fn left_out(view: &View, draft: &mut Draft, reshard: &Move, desired: &DesiredKey
         for shard in &reshard.target.shards {
             if let Tables::Known(there) = view.tables(view.shard(keyspace, shard))
                 && there.contains_key(table)
+                && !leftovers::stale(view, moves, keyspace, shard).contains_key(table)
             {
                 continue;
             }
@@ -499,7 +467,10 @@ fn left_out(view: &View, draft: &mut Draft, reshard: &Move, desired: &DesiredKey
                      the Reshard {}",
                     reshard.full_name()
                 ),
-                vec![ids::init_primary(keyspace, shard)],
+                vec![
+                    ids::init_primary(keyspace, shard),
+                    ids::drop_table(keyspace, shard, table),
+                ],
             );
         }
     }

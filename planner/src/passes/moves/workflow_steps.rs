@@ -8,7 +8,7 @@ use vtplan_state::model::{
     WorkflowSide,
 };
 
-use super::{Move, Moves, list, shards_in_words};
+use super::{Move, Moves, leftovers, list, shards_in_words};
 use crate::desired::{ApprovePoint, ChangePolicy, Desired, VDiffPolicy};
 use crate::ids;
 use crate::passes::draft::{Draft, Order, Phase};
@@ -600,6 +600,7 @@ fn start(view: &View, way: &mut Way, shards: &[ShardWork]) {
     after.extend(way.reparents.iter().cloned());
     for work in of_move(of, shards) {
         if *work.keyspace == target.keyspace && target.shards.contains(work.shard) {
+            after.extend(leftovers::clearing(view, moves, work.keyspace, work.shard));
             after.push(ids::create_shard(work.keyspace, work.shard));
             after.push(ids::init_primary(work.keyspace, work.shard));
             after.extend(work.creations());
