@@ -11,6 +11,7 @@
 //! - `canonical KS TABLE`: what a server prints for the spec's statement of the table.
 //! - `definition KS/SHARD TABLE`: what it prints for the table that is there.
 //! - `rows KS/SHARD TABLE ROWS BYTES`. `down ALIAS MESSAGE`: its server is down.
+//! - `vschema KS TABLE`: the VSchema that is applied names the table.
 //! - `creating ALIAS`: its server was not made yet. `lose ALIAS`: its record is gone.
 //! - `gate CELL NAME`: a gate that lives. `destroy`: prints the plan that deletes everything.
 //! - `apply-until ID`: plans and does the steps before this one. `traffic`: prints workflows, serving
@@ -165,6 +166,14 @@ impl World {
             ["down", alias, message @ ..] => {
                 let message = message.join(" ");
                 self.server(alias, ServerState::Down { message })
+            }
+            ["vschema", keyspace, table] => {
+                let vschemas = &mut self.live.records.vschemas;
+                let vschema = vschemas.get_mut(*keyspace).unwrap();
+                vschema
+                    .tables
+                    .insert((*table).to_owned(), Default::default());
+                String::new()
             }
             ["creating", alias] => {
                 let message = String::new();

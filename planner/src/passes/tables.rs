@@ -262,17 +262,37 @@ fn may_drop(
     {
         return Some("and says on_remove: drop");
     }
-    let made_for_move = table.rows == 0
-        && previous.is_known()
-        && !super::sequences::was_there(view, previous, work.keyspace, name)
-        && view.desired.keyspaces.iter().any(|(other, desired)| {
-            other != work.keyspace
-                && desired.tables.contains_key(name)
-                && holds_table(view, other, name)
-        });
+    let made_for_move = table.rows == 0 && is_left_of_move(view, previous, work.keyspace, name);
     made_for_move.then_some(
         "and it is the empty one that a MoveTables, taken back before it began, had made",
     )
+}
+
+/// Whether a table that the spec has in another keyspace, which holds it, is what a MoveTables that was
+/// taken back before it began has made, if it is empty: neither a spec that was applied had it here, nor
+/// do gates know it.
+pub(crate) fn is_left_of_move(
+    view: &View,
+    previous: &Previous,
+    keyspace: &KeyspaceName,
+    name: &TableName,
+) -> bool {
+    previous.is_known()
+        && !super::sequences::was_there(view, previous, keyspace, name)
+        && is_empty(view, keyspace, name)
+        && view.desired.keyspaces.iter().any(|(other, desired)| {
+            other != keyspace && desired.tables.contains_key(name) && holds_table(view, other, name)
+        })
+}
+
+/// Whether no shard of a keyspace is seen to have rows of a table.
+fn is_empty(view: &View, keyspace: &KeyspaceName, table: &TableName) -> bool {
+    let mut shards = view.live.records.shards_of(keyspace);
+    shards.all(|record| match view.tables(Some(record)) {
+        Tables::Fresh => true,
+        Tables::Known(tables) => tables.get(table).is_none_or(|seen| seen.rows == 0),
+        Tables::Unknown => false,
+    })
 }
 
 fn drop_table(

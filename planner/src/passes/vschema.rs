@@ -13,7 +13,7 @@ use super::previous::Previous;
 use super::sequences;
 use super::tables::{self, holds_table};
 use super::tablets::ShardWork;
-use super::view::View;
+use super::view::{Tables, View};
 use crate::desired::DesiredKeyspace;
 use crate::ids;
 use crate::plan::{Action, Risk, SequenceRaise, StepId};
@@ -27,7 +27,16 @@ pub(crate) fn steps(
 ) {
     for (name, keyspace) in &view.desired.keyspaces {
         let before = view.live.records.vschemas.get(name);
-        let wanted = until_moves_end(view, moves, name, keyspace);
+        for (table, other) in in_advance(view, moves, previous, name, keyspace) {
+            draft.note(
+                format!("{name}.{table}"),
+                format!(
+                    "the VSchema names this table, and it is `{other}` that has it: the entry is \
+                     left out until the table is here"
+                ),
+            );
+        }
+        let wanted = until_moves_end(view, moves, previous, name, keyspace);
         if before.is_some_and(|before| is_same(before, &wanted)) {
             continue;
         }
@@ -151,10 +160,14 @@ pub(crate) fn is_late(view: &View, moves: &Moves, name: &KeyspaceName) -> bool {
 fn until_moves_end<'a>(
     view: &View<'a>,
     moves: &Moves,
+    previous: &Previous,
     name: &KeyspaceName,
     keyspace: &'a DesiredKeyspace,
 ) -> Cow<'a, VSchemaKeyspace> {
     let mut wanted = Cow::Borrowed(&keyspace.vschema);
+    for (table, _) in in_advance(view, moves, previous, name, keyspace) {
+        wanted.to_mut().tables.remove(table);
+    }
     let to_come = |table: &str| {
         let bringing = moves.bringing(name, table);
         bringing.is_some_and(|m| m.record.is_none())
@@ -185,6 +198,46 @@ fn until_moves_end<'a>(
         }
     }
     wanted
+}
+
+/// Entries for tables that a keyspace does not have, and that another one of the spec has: gates would
+/// find two places by one name. With each the keyspace that has it. They are left out until the tables
+/// are here; what is still here of a table that leaves does not count.
+fn in_advance<'a>(
+    view: &View<'a>,
+    moves: &Moves,
+    previous: &Previous,
+    name: &KeyspaceName,
+    keyspace: &'a DesiredKeyspace,
+) -> Vec<(&'a str, &'a KeyspaceName)> {
+    let mut found = Vec::new();
+    for table in keyspace.vschema.tables.keys() {
+        if keyspace.tables.contains_key(table.as_str()) {
+            continue;
+        }
+        let elsewhere = view.desired.keyspaces.iter();
+        let mut elsewhere = elsewhere.filter(|(_, d)| d.tables.contains_key(table.as_str()));
+        let (Some((other, _)), Ok(owned)) = (elsewhere.next(), TableName::new(table.as_str()))
+        else {
+            continue;
+        };
+        let goes = moves.taking(name, &owned).is_some()
+            || tables::is_left_of_move(view, previous, name, &owned);
+        if goes || !serves_table(view, name, &owned) {
+            found.push((table.as_str(), other));
+        }
+    }
+    found
+}
+
+/// Whether a shard that serves holds a table, or may hold it; what others hold is on its way out.
+fn serves_table(view: &View, keyspace: &KeyspaceName, table: &TableName) -> bool {
+    let mut serving = view.live.records.shards_of(keyspace).filter(|s| s.serving);
+    serving.any(|record| match view.tables(Some(record)) {
+        Tables::Fresh => false,
+        Tables::Known(tables) => tables.contains_key(table),
+        Tables::Unknown => true,
+    })
 }
 
 /// Equal but for vindexes that only tables have used that are gone.

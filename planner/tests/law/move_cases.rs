@@ -9,7 +9,8 @@ use vtplan_planner::desired::{
     VDiffPolicy,
 };
 use vtplan_planner::live::{Canonical, Live, ObservedTable};
-use vtplan_planner::{make_steps, simulate};
+use vtplan_planner::plan::{Operation, WorkflowOperation};
+use vtplan_planner::{make_operation_plan, make_steps, simulate};
 use vtplan_state::model::{
     AutoIncrement, ColumnVindex, Durability, FlavorKind, HostRecord, KeyspaceName, ShardName, Side,
     SpecRecord, SwitchPhase, TableName, TabletType, VSchemaKeyspace, VSchemaTable,
@@ -44,6 +45,8 @@ pub struct Places {
     /// Whether tables in sharded keyspaces take their ids from sequences.
     pub sequences: bool,
     pub policy: u8,
+    /// Whether VSchemas name tables that are in other keyspaces.
+    pub in_advance: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -54,6 +57,8 @@ pub struct MoveCase {
     pub last: Places,
     /// Whether a switch that has flipped is still under way.
     pub flipped: bool,
+    /// What a person does with each workflow before the last spec comes, where it can be done.
+    pub by_hand: Option<Operation>,
     pub seed: u64,
 }
 
@@ -67,10 +72,12 @@ fn places() -> impl Strategy<Value = Places> {
         any::<bool>(),
         prop::bool::weighted(0.7),
         any::<u8>(),
+        prop::bool::weighted(0.2),
     )
         .prop_map(
-            |((customer, orders), tables, auto_increment, sequences, policy)| {
+            |((customer, orders), tables, auto_increment, sequences, policy, in_advance)| {
                 Places {
+                    in_advance,
                     keyspaces: vec![Some(0), customer, orders],
                     tables,
                     auto_increment,
@@ -114,11 +121,18 @@ pub fn move_case() -> impl Strategy<Value = MoveCase> {
         (edits(), done()),
         (edits(), done()),
         0..6u8,
-        prop::bool::weighted(0.15),
+        (
+            prop::bool::weighted(0.15),
+            prop_oneof![
+                6 => Just(None),
+                2 => Just(Some(Operation::Cancel)),
+                1 => Just(Some(Operation::Complete)),
+            ],
+        ),
         any::<u64>(),
     )
         .prop_map(
-            |(first, (edits, done), (more, then_done), what, flipped, seed)| {
+            |(first, (edits, done), (more, then_done), what, (flipped, by_hand), seed)| {
                 let second = edits.into_iter().fold(first.clone(), Places::edit);
                 let third = more.into_iter().fold(second.clone(), Places::edit);
                 let (then, last) = match what {
@@ -137,6 +151,7 @@ pub fn move_case() -> impl Strategy<Value = MoveCase> {
                     then,
                     last,
                     flipped,
+                    by_hand,
                     seed,
                 }
             },
@@ -212,6 +227,21 @@ pub fn desired(places: &Places) -> Desired {
     }
 }
 
+fn add(
+    tables: &mut BTreeMap<TableName, DesiredTable>,
+    vschema: &mut VSchemaKeyspace,
+    name: String,
+    statement: String,
+    declared: VSchemaTable,
+) {
+    let made = DesiredTable {
+        statement,
+        on_remove: OnRemove::Keep,
+    };
+    tables.insert(TableName::new(name.as_str()).unwrap(), made);
+    vschema.tables.insert(name, declared);
+}
+
 fn keyspace(places: &Places, index: usize, shards: &[&str]) -> DesiredKeyspace {
     let shards: Vec<ShardName> = shards.iter().map(|s| s.parse().unwrap()).collect();
     let sharded = shards.len() > 1;
@@ -230,12 +260,7 @@ fn keyspace(places: &Places, index: usize, shards: &[&str]) -> DesiredKeyspace {
     }
     let mut tables = BTreeMap::new();
     let mut table = |name: String, statement: String, declared: VSchemaTable| {
-        let made = DesiredTable {
-            statement,
-            on_remove: OnRemove::Keep,
-        };
-        tables.insert(TableName::new(name.as_str()).unwrap(), made);
-        vschema.tables.insert(name, declared);
+        add(&mut tables, &mut vschema, name, statement, declared);
     };
     for (name, _) in TABLES
         .iter()
@@ -264,6 +289,17 @@ fn keyspace(places: &Places, index: usize, shards: &[&str]) -> DesiredKeyspace {
             declared,
         );
     }
+    if places.in_advance {
+        let elsewhere = TABLES.iter().zip(&places.tables);
+        for (name, _) in elsewhere.filter(|(_, at)| **at != index) {
+            vschema
+                .tables
+                .insert((*name).to_owned(), VSchemaTable::default());
+        }
+    }
+    let mut table = |name: String, statement: String, declared: VSchemaTable| {
+        add(&mut tables, &mut vschema, name, statement, declared);
+    };
     if index == 0 && places.sequences {
         for name in TABLES {
             let declared = VSchemaTable {
@@ -326,6 +362,23 @@ pub fn all_tables(live: &mut Live) -> impl Iterator<Item = (&TableName, &mut Obs
     tablets.filter_map(|t| t.tables.as_mut()).flatten()
 }
 
+/// Does with each workflow what is asked, where it can be done.
+pub fn all_by_hand(live: &mut Live, operation: Operation) {
+    let all = live.records.all_workflows();
+    let all: Vec<WorkflowOperation> = all
+        .map(|workflow| WorkflowOperation {
+            keyspace: workflow.target.keyspace.clone(),
+            workflow: workflow.name.clone(),
+            operation,
+        })
+        .collect();
+    for asked in all {
+        if let Ok(plan) = make_operation_plan(live, &asked) {
+            simulate::apply_all(live, &plan.steps);
+        }
+    }
+}
+
 /// The first spec is applied and its tables have rows; of those that came then, only a part was done.
 pub fn live(case: &MoveCase) -> Live {
     let mut live = nothing();
@@ -359,6 +412,9 @@ pub fn live(case: &MoveCase) -> Live {
                 applied_at: 0,
             });
         }
+    }
+    if let Some(operation) = case.by_hand {
+        all_by_hand(&mut live, operation);
     }
     if case.flipped {
         for record in live

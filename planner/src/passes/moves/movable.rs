@@ -29,8 +29,9 @@ pub(super) fn check_key(draft: &mut Draft, object: &str, table: &ObservedTable) 
         draft.error(
             "no-row-key",
             object,
-            "the table has neither a primary nor a unique key, so a row of it cannot be told from \
-             another and it cannot be moved while it is in use",
+            "the table has neither a primary key nor a unique one over columns that are NOT NULL and \
+             not generated, so a row of it cannot be told from another and it cannot be moved while \
+             it is in use",
             "give it a primary key",
         );
     }
