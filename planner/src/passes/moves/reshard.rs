@@ -250,6 +250,17 @@ fn tables<'a>(
                     ),
                 );
                 sound = false;
+            } else if let Some(to) = elsewhere(view, keyspace, table) {
+                draft.error(
+                    "one-after-the-other",
+                    keyspace.as_str(),
+                    format!(
+                        "the spec gives `{keyspace}` other shards, and has `{table}` no longer here \
+                         but in `{to}`: both at once would move rows while their places change"
+                    ),
+                    "make it two changes of the spec, and apply one after the other",
+                );
+                sound = false;
             } else if targets > 1 || desired.is_sharded() {
                 draft.error(
                     "table-left-out",
@@ -277,6 +288,17 @@ fn tables<'a>(
     }
     sound &= check_vindexes(view, draft, keyspace, desired, all.keys());
     sound.then_some(all)
+}
+
+/// Another keyspace that the spec has a table in.
+fn elsewhere<'a>(
+    view: &View<'a>,
+    keyspace: &KeyspaceName,
+    table: &TableName,
+) -> Option<&'a KeyspaceName> {
+    let others = view.desired.keyspaces.iter();
+    let mut others = others.filter(|(name, d)| *name != keyspace && d.tables.contains_key(table));
+    others.next().map(|(name, _)| name)
 }
 
 /// A keyspace that becomes unsharded keeps its VSchema until the Reshard is completed, and rows flow by
