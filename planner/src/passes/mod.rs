@@ -104,7 +104,7 @@ fn steps(
     let has_primary = primaries::steps(&view, &mut draft, &shards);
     tables::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
     moves::leftovers::steps(&view, &mut draft, &moves, &shards);
-    moves::reshard::steps(&view, &mut draft, &moves);
+    moves::one_sided::steps(&view, &mut draft, &moves);
     sequences::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
     vschema::steps(&view, &mut draft, &moves, &previous, &shards);
     if destroy {

@@ -3,16 +3,19 @@
 //!
 //! [`inference`] finds all moves: workflows that there are ([`running`]), shards of other boundaries
 //! over the same range ([`reshard`]), and tables that leave one keyspace and come to another
-//! ([`move_tables`]). Each ends at one of its two sides, its goal: the target, or the source when the
-//! spec was taken back. [`workflow_steps`] has the way there. What is found is the same before a
-//! workflow begins and while it runs; that is how a plan that was cut is continued.
+//! ([`move_tables`]). What earlier ones have left in their way goes first ([`leftovers`]). Each ends
+//! at one of its two sides, its goal: the target, or the source when the spec was taken back.
+//! [`workflow_steps`] has the way there. What is found is the same before a workflow begins and while
+//! it runs; that is how a plan that was cut is continued.
 
+mod arrivals;
 mod columns;
 pub(crate) mod inference;
 pub(crate) mod leftovers;
 mod movable;
 mod move_tables;
-pub(crate) mod reshard;
+pub(crate) mod one_sided;
+mod reshard;
 mod running;
 pub(crate) mod workflow_steps;
 
