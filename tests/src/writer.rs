@@ -168,17 +168,11 @@ struct Client {
 struct Change {
     id: i64,
     to: Option<Item>,
-    /// It may bring the row to another shard.
-    moves: bool,
 }
 
 impl Change {
     fn new(id: i64, to: Option<Item>) -> Self {
-        Self {
-            id,
-            to,
-            moves: false,
-        }
+        Self { id, to }
     }
 }
 
@@ -324,9 +318,6 @@ impl Client {
                 let moved = Change::new(new, Some(item));
                 (vec![(sql, params, 1)], vec![Change::new(id, None), moved])
             }
-            // Two rows that change places over two shards in one transaction stop the streams of a
-            // merge, each waiting for what the other has yet to delete (see ARCHITECTURE.md).
-            _ if before.iter().any(|change| change.moves) => (Vec::new(), Vec::new()),
             _ if !self.habits.transactions.load(Ordering::Relaxed)
                 && !self.habits.may_change_owner.load(Ordering::Relaxed) =>
             {
@@ -345,12 +336,7 @@ impl Client {
                     vec![delete(&table, id, &item), insert(&table, id, &changed)]
                 };
                 let to = Some(changed);
-                let change = Change {
-                    id,
-                    to,
-                    moves: true,
-                };
-                (statements, vec![change])
+                (statements, vec![Change::new(id, to)])
             }
         }
     }
