@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, timeout};
 
-use super::choose::Choice;
+use super::choose::{Choice, has_come_to};
 use super::copy::{CopyTarget, Copying, SNAPSHOT_AGE};
 use super::error::StreamError;
 use super::follow::Following;
@@ -201,16 +201,24 @@ impl Attempt<'_> {
         let hurry = self.hurry(&mut tasks);
         let all_copied = targets.iter().all(|t| t.recorded.copied);
         let (server, _) = self.choose().await?;
-        let tables = self
-            .tables(&server, targets)
-            .await
-            .map_err(|error| Failure {
-                error,
-                tablet: Some(server.address().to_string()),
-            })?;
+        let name = server.address().to_string();
+        let by_server = |error| Failure {
+            error,
+            tablet: Some(name.clone()),
+        };
+        let mut floor = None;
+        if targets.iter().all(|t| t.recorded.pos.is_empty()) {
+            let work = &self.plan.work;
+            let primary = work.source_primary.as_ref();
+            let primary = primary
+                .ok_or_else(|| no_primary(work.from_keyspace.as_str(), &work.id.source_shard))?;
+            let come = has_come_to(&server, primary, &work.from_keyspace).await;
+            floor = Some(come.map_err(by_server)?);
+        }
+        let tables = self.tables(&server, targets).await.map_err(by_server)?;
         if !all_copied {
             self.begin_copy(&server, targets).await?;
-            while !self.copy_once(targets, &tables, &hurry).await? {}
+            while !(self.copy_once(targets, &tables, &hurry, floor.as_ref())).await? {}
             self.end_copy(targets).await?;
         }
         set_all(targets, "state = 'following', message = ''").await?;
@@ -380,11 +388,13 @@ impl Attempt<'_> {
     }
 
     /// One snapshot: follow up to it, then copy until all is copied (`true`) or it is too old.
+    /// `floor`: what it must have at least.
     async fn copy_once(
         &self,
         targets: &mut [Target],
         tables: &Arc<[MovedTable]>,
         hurry: &watch::Receiver<bool>,
+        floor: Option<&Position>,
     ) -> Result<bool, Failure> {
         let (server, _) = self.choose().await?;
         let name = server.address().to_string();
@@ -396,6 +406,13 @@ impl Attempt<'_> {
         let mut snapshot = server.snapshot(&shapes).await.map_err(by_server)?;
         let until = Instant::now() + SNAPSHOT_AGE;
         let position = snapshot.position().clone();
+        if let Some(floor) = floor.filter(|floor| !position.contains(floor)) {
+            return Err(by_server(StreamError::Behind {
+                server: name.clone(),
+                position: floor.to_string(),
+                has: position.to_string(),
+            }));
+        }
         self.catch_up(&server, targets, tables, hurry, &position)
             .await
             .map_err(by_server)?;

@@ -5,8 +5,13 @@ use std::collections::BTreeMap;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use tokio::time::{Instant, sleep};
+use vtplan_state::model::KeyspaceName;
+
 use super::error::StreamError;
 use super::plan::{SourceTablet, StreamPlan};
+use super::position::Position;
+use super::server::ServerAddress;
 use super::source::SourceServer;
 use super::throttle;
 
@@ -24,6 +29,40 @@ struct Failures {
     count: u32,
     /// Its binlogs do not go back far enough.
     purged: bool,
+}
+
+/// For how long a replica may take to come to where the primary was.
+const COMING: Duration = Duration::from_secs(30);
+const LOOK: Duration = Duration::from_millis(50);
+
+/// Waits until a server has what a shard's primary has now. What a stream begins with is not older
+/// than that: a replica that lags may not have the tables yet as they are, and their making would
+/// come as a change of them later.
+///
+/// # Errors
+/// The primary does not answer; the server does not come that far.
+pub async fn has_come_to(
+    server: &SourceServer,
+    primary: &ServerAddress,
+    keyspace: &KeyspaceName,
+) -> Result<Position, StreamError> {
+    let primary = SourceServer::connect(primary, keyspace).await?;
+    let floor = primary.position().await?;
+    let give_up = Instant::now() + COMING;
+    loop {
+        let at = server.position().await?;
+        if at.contains(&floor) {
+            return Ok(floor);
+        }
+        if Instant::now() >= give_up {
+            return Err(StreamError::Behind {
+                server: server.address().to_string(),
+                position: floor.to_string(),
+                has: at.to_string(),
+            });
+        }
+        sleep(LOOK).await;
+    }
 }
 
 impl Choice {

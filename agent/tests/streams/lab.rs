@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use mysql_async::prelude::Queryable as _;
@@ -496,7 +496,8 @@ const SCHEMA: [&str; 2] = [
 /// Changes rows of one shard at random until it is told to stop.
 pub struct Writer {
     stop: Arc<AtomicBool>,
-    task: tokio::task::JoinHandle<u64>,
+    done: Arc<AtomicU64>,
+    task: tokio::task::JoinHandle<()>,
 }
 
 impl Writer {
@@ -504,16 +505,19 @@ impl Writer {
     pub fn start(mut conn: Conn, seed: u64, cids: Vec<i64>, range: std::ops::Range<i64>) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let told = stop.clone();
+        let done = Arc::new(AtomicU64::new(0));
+        let count = done.clone();
         let task = tokio::spawn(async move {
             let mut rng = StdRng::seed_from_u64(seed);
-            let mut done = 0;
             while !told.load(Ordering::Relaxed) {
                 let many = rng.random_range(1..6);
                 conn.query_drop("BEGIN").await.unwrap();
                 for _ in 0..many {
                     let statement = random_statement(&mut rng, &cids, &range);
                     match conn.query_drop(&statement).await {
-                        Ok(()) => done += conn.affected_rows(),
+                        Ok(()) => {
+                            count.fetch_add(conn.affected_rows(), Ordering::Relaxed);
+                        }
                         // The key is taken.
                         Err(mysql_async::Error::Server(e)) if e.code == 1062 => {}
                         Err(error) => panic!("{statement}: {error}"),
@@ -528,15 +532,20 @@ impl Writer {
                 tokio::time::sleep(Duration::from_micros(500)).await;
             }
             conn.disconnect().await.unwrap();
-            done
         });
-        Self { stop, task }
+        Self { stop, done, task }
     }
 
-    /// How many rows it changed.
-    pub async fn stop(self) -> u64 {
+    /// Stops once it has changed more than so many rows. Returns how many.
+    pub async fn stop_after(self, rows: u64) -> u64 {
+        let give_up = Instant::now() + PATIENCE;
+        while self.done.load(Ordering::Relaxed) <= rows && !self.task.is_finished() {
+            assert!(Instant::now() < give_up, "no rows are changed");
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
         self.stop.store(true, Ordering::Relaxed);
-        self.task.await.unwrap()
+        self.task.await.unwrap();
+        self.done.load(Ordering::Relaxed)
     }
 }
 

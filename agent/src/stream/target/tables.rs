@@ -559,3 +559,34 @@ fn both_utf8(a: &ColumnShape, b: &ColumnShape) -> bool {
     let utf8mb3 = |c: &ColumnShape| matches!(c.charset.as_deref(), Some("utf8mb3" | "utf8"));
     (utf8(a) && utf8(b)) || (utf8mb3(a) && (utf8mb3(b) || utf8(b)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_insert_of_some_rows_has_these_and_no_others() {
+        let rows = ["(1,'a,b')", "(2,'')", "(3,NULL)"];
+        let mut inserts = Inserts {
+            text: b"INSERT INTO `k`.`t` (`a`) VALUES ".to_vec(),
+            ..Inserts::default()
+        };
+        for (i, row) in rows.iter().enumerate() {
+            if i > 0 {
+                inserts.text.push(b',');
+            }
+            inserts.starts.push(offset(inserts.text.len()));
+            inserts.text.extend_from_slice(row.as_bytes());
+        }
+        for from in 0..rows.len() {
+            for to in from + 1..=rows.len() {
+                let wanted = format!(
+                    "INSERT INTO `k`.`t` (`a`) VALUES {}",
+                    rows[from..to].join(",")
+                );
+                let some = inserts.some(from..to);
+                assert_eq!(String::from_utf8_lossy(&some), wanted);
+            }
+        }
+    }
+}
