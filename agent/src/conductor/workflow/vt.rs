@@ -1,7 +1,9 @@
 //! What the conductor does to `_vt` on servers; its tables are described in
 //! [`crate::stream::target::vt_tables`].
 
-use vtplan_state::model::{Side, TableName, WorkflowRecord};
+use std::collections::BTreeSet;
+
+use vtplan_state::model::{Side, WorkflowRecord};
 
 use crate::conductor::world::Sql;
 use crate::flavor::literal;
@@ -40,29 +42,34 @@ fn seal(record: &WorkflowRecord, epochs: &str) -> String {
 /// Removes what there is of the workflow, but for what [`end`] has written.
 pub fn forget(record: &WorkflowRecord) -> Sql {
     let workflow = literal(&record.full_name());
-    // Where rows were parked, by streams of either direction.
-    let shards = [Side::Source, Side::Target]
-        .into_iter()
-        .flat_map(|side| &record.side(side).shards);
-    let parked: Vec<String> = shards
-        .flat_map(|shard| {
-            let of = |table: &TableName| {
-                shadow(
-                    &record.full_name(),
-                    record.created_at,
-                    &shard.to_string(),
-                    table.as_str(),
-                )
-            };
-            record.tables.iter().map(of)
-        })
-        .collect();
-    let drop = format!("DROP TABLE IF EXISTS {}", parked.join(", "));
+    let places = parking_places(record);
+    let drops = places
+        .chunks(DROP_AT_ONCE)
+        .map(|some| format!("DROP TABLE IF EXISTS {}", some.join(", ")));
+    let drops: Vec<String> = drops.collect();
     let tables = ["vreplication_worker", "copy_state", "vreplication"];
     let delete =
         |table| format!("DELETE FROM _vt.{table} WHERE workflow = {workflow} AND epoch > 0");
-    let drop = (!parked.is_empty()).then_some(drop);
-    statements(drop.into_iter().chain(tables.map(delete)).collect())
+    statements(drops.into_iter().chain(tables.map(delete)).collect())
+}
+
+/// Tables that one statement drops.
+const DROP_AT_ONCE: usize = 500;
+
+/// Where streams of either direction may have parked rows. One that is alone in what it writes
+/// to parks none.
+fn parking_places(record: &WorkflowRecord) -> Vec<String> {
+    let (name, begun) = (record.full_name(), record.created_at);
+    let mut places = BTreeSet::new();
+    for side in [Side::Source, Side::Target] {
+        let shards = &record.side(side).shards;
+        for shard in shards.iter().filter(|_| shards.len() > 1) {
+            for table in &record.tables {
+                places.insert(shadow(&name, begun, &shard.to_string(), table.as_str()));
+            }
+        }
+    }
+    places.into_iter().collect()
 }
 
 /// Finds out whether there are any of the tables on a server.
