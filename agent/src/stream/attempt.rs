@@ -239,6 +239,7 @@ impl Attempt<'_> {
             hurry,
             seen: self.throttle.seen(),
             told: self.told(targets.len()),
+            folder: &self.progress.folder,
         };
         let ended = select! {
             ended = following.run(committers) => match ended {
@@ -486,6 +487,7 @@ impl Attempt<'_> {
                 hurry: hurry.clone(),
                 seen: self.throttle.seen(),
                 told: places.iter().map(|&i| told[i].clone()).collect(),
+                folder: &self.progress.folder,
             };
             following.run(committers).await?;
         }

@@ -65,6 +65,12 @@ pub enum StreamError {
     #[error("the stream on {server} is not this agent's any more: {why}")]
     Superseded { server: String, why: String },
 
+    /// The agent's own disk is full, or broken.
+    #[error(
+        "a long transaction of the source cannot be kept in {folder} until all of it is there: {why}; make room there, the stream goes on by itself"
+    )]
+    NoRoom { folder: String, why: String },
+
     /// It cannot be done, for a reason that stands until somebody changes something.
     #[error("{0}")]
     Refused(String),
@@ -78,7 +84,8 @@ impl StreamError {
             Self::Connect { .. }
             | Self::Broken { .. }
             | Self::Behind { .. }
-            | Self::Superseded { .. } => true,
+            | Self::Superseded { .. }
+            | Self::NoRoom { .. } => true,
             Self::Sql { code, .. } => PASSING.contains(code),
             Self::Purged { .. }
             | Self::DefinitionChanged { .. }

@@ -1,6 +1,7 @@
 //! Following: the transactions of the source's binlog, read once for all targets, each of which
 //! applies what is its own and passes over what it has.
 
+use std::path::Path;
 use std::sync::Arc;
 
 use tokio::select;
@@ -12,6 +13,7 @@ use super::position::Position;
 use super::source::{SourceEvent, SourceServer, Transaction};
 use super::target::apply::{Applier, Item, Told};
 use super::target::commit::{self, Committer};
+use super::target::spill::Spill;
 use super::target::tables::{MovedTable, Ops, Present};
 use super::throttle::{self, Seen};
 
@@ -20,12 +22,36 @@ const MEMORY: usize = 48 << 20;
 /// What a transaction takes of it beside its statements.
 const OVERHEAD: usize = 256;
 
-/// The most that a transaction may be, bytes of statements for one target: they are kept until
-/// all of it is there.
-const LONGEST: usize = 1 << 30;
+/// A transaction of more than this, bytes of statements for one target, goes to a file.
+const LONG: usize = 8 << 20;
+/// What is put there at once.
+const PIECE: usize = 2 << 20;
 
 /// By target, what has come of a transaction that comes in parts.
-type Parts = Vec<Ops>;
+#[derive(Default)]
+struct Parts {
+    ops: Vec<Ops>,
+    /// What came before `ops`, of a long one.
+    spilled: Vec<Option<Spill>>,
+}
+
+impl Parts {
+    /// Puts away what has become too much.
+    async fn spill(&mut self, folder: &Path) -> Result<(), StreamError> {
+        for (ops, spilled) in self.ops.iter_mut().zip(&mut self.spilled) {
+            let most = if spilled.is_some() { PIECE } else { LONG };
+            if ops.text.len() < most {
+                continue;
+            }
+            let spill = match spilled {
+                Some(spill) => spill,
+                None => spilled.insert(Spill::new(folder)?),
+            };
+            spill.push(std::mem::take(ops)).await?;
+        }
+        Ok(())
+    }
+}
 
 /// What following needs.
 pub struct Following<'a> {
@@ -39,6 +65,8 @@ pub struct Following<'a> {
     pub seen: watch::Receiver<Seen>,
     /// By target.
     pub told: Vec<Told>,
+    /// Where long transactions are kept until all of them is there.
+    pub folder: &'a Path,
 }
 
 impl Following<'_> {
@@ -145,24 +173,26 @@ impl Following<'_> {
         queues: &[mpsc::UnboundedSender<Item>],
         memory: &Arc<Semaphore>,
     ) -> Result<(), StreamError> {
-        parts.resize(queues.len(), Ops::default());
+        parts.ops.resize(queues.len(), Ops::default());
+        parts.spilled.resize_with(queues.len(), || None);
         for change in &transaction.changes {
             let table = change.table();
             let number = u32::try_from(table).unwrap_or(u32::MAX);
             let present = |target: usize| &self.present[target][table];
-            self.tables[table].change(number, change, present, parts)?;
-        }
-        if let Some(long) = parts.iter().find(|ops| ops.text.len() > LONGEST) {
-            return Err(StreamError::Refused(format!(
-                "transaction {} of the source has changes of more than {} bytes, which is more than can be applied as one; cancel the workflow and start it again to copy anew",
-                transaction.gtid,
-                long.text.len()
-            )));
+            self.tables[table].change(number, change, present, &mut parts.ops)?;
+            if parts.ops.iter().any(|ops| ops.text.len() >= PIECE) {
+                parts.spill(self.folder).await?;
+            }
         }
         if !transaction.is_last {
             return Ok(());
         }
-        for (queue, ops) in queues.iter().zip(std::mem::take(parts)) {
+        let parts = std::mem::take(parts);
+        let whole = parts.ops.into_iter().zip(parts.spilled);
+        for (queue, (mut ops, mut spilled)) in queues.iter().zip(whole) {
+            if let Some(spill) = &mut spilled {
+                spill.push(std::mem::take(&mut ops)).await?;
+            }
             let size = (ops.text.len() + OVERHEAD).min(MEMORY / 2);
             let size = u32::try_from(size).unwrap_or(u32::MAX);
             // It is never closed.
@@ -171,6 +201,7 @@ impl Following<'_> {
                 gtid: transaction.gtid.clone(),
                 timestamp: transaction.timestamp,
                 ops,
+                spilled,
                 permit,
             }));
         }

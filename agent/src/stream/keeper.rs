@@ -160,7 +160,10 @@ async fn run(
             }
         };
         info!(%lock, token = guard.token(), "running a stream");
-        let progress = Arc::new(Progress::new(runner::first_status(&plan.borrow())));
+        let progress = Arc::new(Progress::new(
+            runner::first_status(&plan.borrow()),
+            host.tablets_dir.clone(),
+        ));
         let _shown = Shown::new(&streams, &key, &progress);
         select! {
             never = runner::run(plan.clone(), guard.token(), progress.clone()) => match never {},

@@ -1,6 +1,7 @@
 //! What the streams of this agent do, for others to see.
 
 use std::collections::{BTreeMap, VecDeque};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -32,6 +33,8 @@ pub struct Progress {
     inner: Mutex<Inner>,
     /// Rises when a person asks to try again.
     resumed: watch::Sender<u64>,
+    /// Where the stream may keep what is too much for memory.
+    pub folder: PathBuf,
 }
 
 #[derive(Debug)]
@@ -41,13 +44,14 @@ struct Inner {
 }
 
 impl Progress {
-    pub fn new(status: StreamStatus) -> Self {
+    pub fn new(status: StreamStatus, folder: PathBuf) -> Self {
         Self {
             inner: Mutex::new(Inner {
                 status,
                 meter: Meter::default(),
             }),
             resumed: watch::Sender::new(0),
+            folder,
         }
     }
 

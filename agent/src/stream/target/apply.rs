@@ -75,7 +75,7 @@ impl Queue {
     fn push(&mut self, item: Item) {
         match item {
             Item::Transaction(transaction) => {
-                self.bytes += transaction.ops.text.len();
+                self.bytes += transaction.bytes();
                 self.pending.push_back(transaction);
                 self.idle = false;
             }
@@ -110,7 +110,7 @@ impl Queue {
         let mut group = Vec::new();
         let mut bytes = 0;
         while let Some(first) = self.pending.front() {
-            let size = first.ops.text.len();
+            let size = first.bytes();
             let full = bytes > 0 && bytes + size > GROUP_BYTES;
             if full || stop.is_some_and(|stop| !stop.contains_gtid(&first.gtid)) {
                 break;
@@ -185,7 +185,7 @@ impl Applier {
             }
             let hurry = *self.hurry.borrow();
             let due = unrecorded.is_some_and(|since| hurry || since.elapsed() >= IDLE_COMMIT);
-            let has_ops = work.iter().any(|t| !t.ops.list.is_empty());
+            let has_ops = work.iter().any(|t| t.statements() > 0);
             let last = work.last().map(|t| t.timestamp);
             if has_ops
                 || (due && queue.pending.is_empty())

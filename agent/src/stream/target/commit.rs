@@ -3,6 +3,7 @@
 //! rows; each of these records what it has applied in its own transaction, and the group ends with
 //! the position.
 
+use std::borrow::Cow;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
@@ -12,7 +13,8 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::connection::Connection;
 use super::group;
 use super::parked::Parked;
-use super::tables::{MovedTable, Ops};
+use super::spill::Spill;
+use super::tables::{MovedTable, Op, Ops};
 use super::vt_tables::{Claim, encode_applied};
 use super::{DUPLICATE, duplicate};
 use crate::conductor::failpoint;
@@ -37,8 +39,43 @@ pub struct Transaction {
     /// Seconds since 1970.
     pub timestamp: u64,
     pub ops: Ops,
+    /// The statements of a long one; then `ops` has none.
+    pub spilled: Option<Spill>,
     /// What it takes of the memory that streams may use.
     pub permit: Option<OwnedSemaphorePermit>,
+}
+
+impl Transaction {
+    pub fn statements(&self) -> usize {
+        let spilled = self.spilled.as_ref().map(|s| s.statements);
+        spilled.unwrap_or(self.ops.list.len())
+    }
+
+    /// Of the statements.
+    pub fn bytes(&self) -> usize {
+        let spilled = self.spilled.as_ref().map(|s| s.bytes);
+        spilled.unwrap_or(self.ops.text.len())
+    }
+
+    /// Those that the statements are about.
+    pub fn tables(&self) -> BTreeSet<u32> {
+        let listed = || self.ops.list.iter().map(|op| op.table).collect();
+        let spilled = self.spilled.as_ref();
+        spilled.map_or_else(listed, |s| s.tables.clone())
+    }
+
+    /// How many pieces the statements are in.
+    pub fn pieces(&self) -> usize {
+        self.spilled.as_ref().map_or(1, Spill::len)
+    }
+
+    /// A piece, counted from 0.
+    pub async fn piece(&self, piece: usize) -> Result<Cow<'_, Ops>, StreamError> {
+        match &self.spilled {
+            Some(spill) => spill.read(piece).await.map(Cow::Owned),
+            None => Ok(Cow::Borrowed(&self.ops)),
+        }
+    }
 }
 
 /// Where a committer writes.
@@ -143,8 +180,8 @@ impl Committer {
         for transaction in group {
             end.advance(&transaction.gtid);
         }
-        let ops: usize = group.iter().map(|t| t.ops.list.len()).sum();
-        let bytes: usize = group.iter().map(|t| t.ops.text.len()).sum();
+        let ops: usize = group.iter().map(Transaction::statements).sum();
+        let bytes: usize = group.iter().map(Transaction::bytes).sum();
         // What was applied by workers before a crash is only known from their rows, which stay as
         // they are until the position has passed them.
         let concerned = group.iter().any(|t| self.parked.concern(t));
@@ -152,6 +189,7 @@ impl Committer {
             self.apply_parking(group).await?
         } else if ops >= PARALLEL_FROM
             && self.applied.is_empty()
+            && group.iter().all(|t| t.spilled.is_none())
             && self.apply_parallel(group).await?
         {
             let pos = format!("pos = {}", literal(&end.to_string()));
@@ -360,22 +398,31 @@ impl Writing {
         record: &str,
     ) -> Result<Option<String>, StreamError> {
         let mut packet = format!("BEGIN;{};", self.claim.check()).into_bytes();
-        // Which statements are to be about one row, of which table.
+        // Which statements of the packet are to be about one row, of which table.
         let mut exact: Vec<Option<(u32, &[u8])>> = vec![None, None];
         let mut stop = None;
         for transaction in transactions {
-            let mut start = 0;
-            for op in &transaction.ops.list {
-                let end = op.end as usize;
-                let statement = &transaction.ops.text[start..end];
+            if let Some(spill) = &transaction.spilled {
+                // What was before it does not wait in memory.
+                let begun = std::mem::take(&mut packet);
+                if !begun.is_empty() {
+                    stop = stop.or(self.packet(conn, begun, &exact).await?);
+                    exact.clear();
+                }
+                for piece in 0..spill.len() {
+                    let ops = spill.read(piece).await?;
+                    let statements = ops.statements();
+                    let exact: Vec<_> = statements.map(|(op, text)| exactly(op, text)).collect();
+                    self.packet(conn, ops.text.clone(), &exact).await?;
+                }
+                continue;
+            }
+            for (op, statement) in transaction.ops.statements() {
                 packet.extend_from_slice(statement);
-                exact.push(op.exact.then_some((op.table, statement)));
-                start = end;
+                exact.push(exactly(op, statement));
                 if packet.len() > PACKET {
-                    let seen = self
-                        .packet(conn, std::mem::take(&mut packet), &exact)
-                        .await?;
-                    stop = stop.or(seen);
+                    let full = std::mem::take(&mut packet);
+                    stop = stop.or(self.packet(conn, full, &exact).await?);
                     exact.clear();
                 }
             }
@@ -412,13 +459,8 @@ impl Writing {
     }
 
     fn name_duplicate(&self, transaction: &Transaction, error: StreamError) -> StreamError {
-        let mut tables: Vec<&str> = Vec::new();
-        for op in &transaction.ops.list {
-            let name = self.table(op.table);
-            if !tables.contains(&name) {
-                tables.push(name);
-            }
-        }
+        let numbers = transaction.tables();
+        let tables: Vec<&str> = numbers.iter().map(|&table| self.table(table)).collect();
         duplicate(&tables.join("` or `"), &self.shard, error)
     }
 
@@ -432,6 +474,11 @@ impl Writing {
             self.shard
         ))
     }
+}
+
+/// The table and the statement that is to be about one row, if it is.
+fn exactly<'a>(op: &Op, statement: &'a [u8]) -> Option<(u32, &'a [u8])> {
+    op.exact.then_some((op.table, statement))
 }
 
 /// Whether a row is in the way of another.

@@ -9,12 +9,14 @@
 //! - [`commit`]: groups of them, in parallel where they do not touch the same rows.
 //! - [`group`]: which of them those are.
 //! - [`parked`]: rows that rows of other streams keep out of their tables.
+//! - [`spill`]: the statements of a long one, in a file.
 
 pub mod apply;
 pub mod commit;
 pub mod connection;
 pub mod group;
 pub mod parked;
+pub mod spill;
 pub mod tables;
 pub mod vt_tables;
 pub mod writer;

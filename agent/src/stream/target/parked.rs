@@ -113,10 +113,12 @@ impl Parked {
         self.rows.is_empty()
     }
 
-    /// Whether a transaction has to do with a parked row.
+    /// Whether a transaction has to do with a parked row, as far as is known: that of a long one is
+    /// not looked through.
     pub fn concern(&self, transaction: &Transaction) -> bool {
         !self.rows.is_empty()
-            && (transaction.ops.list.iter()).any(|op| self.rows.contains_key(&op.row))
+            && (transaction.spilled.is_some()
+                || (transaction.ops.list.iter()).any(|op| self.rows.contains_key(&op.row)))
     }
 
     fn oldest(&self) -> Option<&ParkedRow> {
@@ -184,8 +186,8 @@ impl Parked {
         transaction: &Transaction,
         end: &Position,
     ) -> Result<Option<String>, StreamError> {
-        for op in &transaction.ops.list {
-            self.make(to, conn, op.table).await?;
+        for table in transaction.tables() {
+            self.make(to, conn, table).await?;
         }
         let mut attempt = 0;
         let stop = loop {
@@ -327,19 +329,22 @@ impl Applying<'_> {
         let begin = format!("BEGIN; {}", self.to.claim.check());
         let begun = conn.run(&what, begin).await?;
         let stop = begun.get(1).and_then(|o| Claim::stop_of(&o.rows));
-        let mut start = 0;
-        for op in &transaction.ops.list {
-            let statement = &transaction.ops.text[start..op.end as usize - 1];
-            let condition = &statement[(op.condition as usize - start).min(statement.len())..];
-            start = op.end as usize;
-            let Some(table) = self.to.tables.get(op.table as usize) else {
-                continue;
-            };
-            let affected = self
-                .one(conn, &what, table, op, statement, condition)
-                .await?;
-            if op.exact && affected != 1 {
-                return Err(self.to.missing(op.table, statement, affected));
+        for piece in 0..transaction.pieces() {
+            let ops = transaction.piece(piece).await?;
+            let mut start = 0;
+            for (op, statement) in ops.statements() {
+                let statement = &statement[..statement.len() - 1];
+                let condition = &statement[(op.condition as usize - start).min(statement.len())..];
+                start = op.end as usize;
+                let Some(table) = self.to.tables.get(op.table as usize) else {
+                    continue;
+                };
+                let affected = self
+                    .one(conn, &what, table, op, statement, condition)
+                    .await?;
+                if op.exact && affected != 1 {
+                    return Err(self.to.missing(op.table, statement, affected));
+                }
             }
         }
         let record = self.to.claim.update(&format!(

@@ -39,6 +39,18 @@ pub struct Ops {
     pub touched: Vec<u64>,
 }
 
+impl Ops {
+    /// The statements, each with its `;`.
+    pub fn statements(&self) -> impl Iterator<Item = (&Op, &[u8])> {
+        let mut start = 0;
+        self.list.iter().map(move |op| {
+            let statement = &self.text[start..op.end as usize];
+            start = op.end as usize;
+            (op, statement)
+        })
+    }
+}
+
 /// One statement.
 #[derive(Debug, Clone, Copy)]
 pub struct Op {
