@@ -313,16 +313,17 @@ impl AgentClient {
     }
 
     /// Puts a fence on tables of a primary, open or closed, or sets the one that is there. Waits
-    /// for the tables' open transactions for as long as `ask` says.
-    pub async fn prepare_fence(&self, ask: PrepareFenceRequest) -> Result<(), CallError> {
+    /// for the tables' open transactions for as long as `ask` says. Gives whether it is there.
+    pub async fn prepare_fence(&self, ask: PrepareFenceRequest) -> Result<bool, CallError> {
         let limit = self.patience(ask.timeout_ms, fence::PREPARE_PATIENCE);
         let ask = request(ask, limit);
-        self.call(
-            limit,
-            |mut stub| async move { stub.prepare_fence(ask).await },
-        )
-        .await?;
-        Ok(())
+        let answer = self
+            .call(
+                limit,
+                |mut stub| async move { stub.prepare_fence(ask).await },
+            )
+            .await?;
+        Ok(answer.done)
     }
 
     /// Closes or opens a fence that was prepared, or, without a workflow, makes the whole shard's
@@ -337,16 +338,17 @@ impl AgentClient {
         Ok(answer.position)
     }
 
-    /// Takes a workflow's fence off a primary; nothing when there is none.
-    pub async fn remove_fence(&self, ask: RemoveFenceRequest) -> Result<(), CallError> {
+    /// Takes a workflow's fence off a primary; nothing when there is none. Gives whether it is gone.
+    pub async fn remove_fence(&self, ask: RemoveFenceRequest) -> Result<bool, CallError> {
         let limit = self.patience(ask.timeout_ms, fence::PREPARE_PATIENCE);
         let ask = request(ask, limit);
-        self.call(
-            limit,
-            |mut stub| async move { stub.remove_fence(ask).await },
-        )
-        .await?;
-        Ok(())
+        let answer = self
+            .call(
+                limit,
+                |mut stub| async move { stub.remove_fence(ask).await },
+            )
+            .await?;
+        Ok(answer.done)
     }
 
     /// How long a call may take that itself waits on the agent's side. `0`: as long as `default`.

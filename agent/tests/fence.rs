@@ -38,6 +38,7 @@ fn prepare(uid: u32, term: u64, closed: bool) -> PrepareFenceRequest {
         writes_at: "customer".to_owned(),
         timeout_ms: 60_000,
         decided: 0,
+        look: false,
     }
 }
 
@@ -161,9 +162,18 @@ async fn moved_tables_take_no_writes_of_the_gates_account_while_their_fence_is_c
         let error = call_set(&lab, set(100, 1, true)).await.unwrap_err();
         assert!(error.message().contains("prepared first"), "{error}");
         waits_for_tables_in_use(&lab).await;
-        for _ in 0..2 {
+        for look in [true, false, true] {
             let mut client = lab.client().await;
-            client.prepare_fence(prepare(100, 1, false)).await.unwrap();
+            let ask = |closed| PrepareFenceRequest {
+                look,
+                ..prepare(100, 1, closed)
+            };
+            let there = client.prepare_fence(ask(false)).await.unwrap();
+            assert!(there.into_inner().done);
+            if look {
+                let other = client.prepare_fence(ask(true)).await.unwrap();
+                assert!(!other.into_inner().done, "it is open, not closed");
+            }
         }
         assert_open(&lab, 100, 3).await;
         assert_eq!(tables(&lab.observe(true).await), before);
@@ -200,13 +210,19 @@ async fn moved_tables_take_no_writes_of_the_gates_account_while_their_fence_is_c
             workflow: WORKFLOW.to_owned(),
             timeout_ms: 60_000,
             decided: 0,
+            look: false,
         };
         lab.write(101, &format!("DROP TABLE {KS}.corder"))
             .await
             .unwrap();
-        for _ in 0..2 {
+        for (look, done) in [(true, false), (false, true), (false, true), (true, true)] {
             let mut client = lab.client().await;
-            client.remove_fence(remove.clone()).await.unwrap();
+            let ask = RemoveFenceRequest {
+                look,
+                ..remove.clone()
+            };
+            let gone = client.remove_fence(ask).await.unwrap();
+            assert_eq!(gone.into_inner().done, done);
         }
         let insert = format!("INSERT INTO {KS}.customer VALUES (6, 'free')");
         lab.write(101, &insert).await.unwrap();
@@ -222,7 +238,8 @@ async fn moved_tables_take_no_writes_of_the_gates_account_while_their_fence_is_c
     }
 }
 
-/// Triggers are made when a table's transactions have ended, and others go on meanwhile.
+/// Triggers are made when a table's transactions have ended, and others go on meanwhile. A statement
+/// that was prepared just before a trigger was there runs with it.
 async fn waits_for_tables_in_use(lab: &Lab) {
     let mut open = begin(
         lab,
@@ -245,9 +262,20 @@ async fn waits_for_tables_in_use(lab: &Lab) {
     .await
     .unwrap();
     assert!(!preparing.is_finished());
+    let making = "SELECT CAST(COUNT(*) > 0 AS CHAR) FROM information_schema.processlist \
+                  WHERE info LIKE 'CREATE TRIGGER%'";
+    lab.wait_for_value(100, making, "1").await;
+    let mut other = lab.connect(100, Account::Gate).await;
+    let insert = format!("INSERT INTO {KS}.customer VALUES (?, 'prepared')");
+    let insert = other.prep(insert).await.unwrap();
     open.query_drop("COMMIT").await.unwrap();
-    preparing.await.unwrap().unwrap();
-    open.disconnect().await.unwrap();
+    assert!(preparing.await.unwrap().unwrap().into_inner().done);
+    for id in [510, 511] {
+        other.exec_drop(&insert, (id,)).await.unwrap();
+    }
+    for conn in [open, other] {
+        conn.disconnect().await.unwrap();
+    }
 }
 
 async fn closing_waits_for_who_wrote_before(lab: &Lab) {

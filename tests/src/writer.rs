@@ -45,9 +45,6 @@ pub struct Habits {
     /// Whether `update .. set owner = ..` is sent: the gate refuses it in a sharded keyspace, as
     /// Vitess does. Otherwise the row is deleted and inserted in one transaction.
     pub may_change_owner: Arc<AtomicBool>,
-    /// Whether some operations are transactions of several statements. Not while a MoveTables switches
-    /// writes: on MariaDB a statement inside a transaction may fail then (see ARCHITECTURE.md).
-    pub transactions: Arc<AtomicBool>,
     /// The table as it is written in statements: `item`, or `commerce.item`.
     pub table: String,
     /// A pause after each operation, so that the writer leaves something of the machine to others.
@@ -235,7 +232,6 @@ impl Client {
     async fn operation(&mut self, conn: &mut Conn) -> Result<(), String> {
         let parts = match self.random.below(10) {
             0..=6 => 1,
-            _ if !self.habits.transactions.load(Ordering::Relaxed) => 1,
             _ => 1 + self.random.below(4),
         };
         let mut changes = Vec::new();
@@ -251,7 +247,16 @@ impl Client {
         let wants_transaction = statements.len() > 1;
         let result = if wants_transaction {
             let roll_back = self.random.below(10) == 0;
-            let done = transaction(conn, &statements, roll_back).await;
+            // Many look before they write, and have the table in use from then on.
+            let look = match self.random.below(2) {
+                0 => None,
+                _ => self.some_row().map(|(id, item)| {
+                    let table = &self.habits.table;
+                    let sql = format!("select body from {table} where id = ? and owner = ?");
+                    (sql, vec![id.into(), item.owner.into()])
+                }),
+            };
+            let done = transaction(conn, look, &statements, roll_back).await;
             if roll_back && done.is_ok() {
                 changes.clear();
             }
@@ -318,11 +323,6 @@ impl Client {
                 let moved = Change::new(new, Some(item));
                 (vec![(sql, params, 1)], vec![Change::new(id, None), moved])
             }
-            _ if !self.habits.transactions.load(Ordering::Relaxed)
-                && !self.habits.may_change_owner.load(Ordering::Relaxed) =>
-            {
-                (Vec::new(), Vec::new())
-            }
             _ => {
                 let changed = Item {
                     owner: self.random.below(5000) as i64 + 5000,
@@ -387,6 +387,7 @@ fn delete(table: &str, id: i64, item: &Item) -> Statement {
 
 async fn transaction(
     conn: &mut Conn,
+    look: Option<(String, Vec<Value>)>,
     statements: &[Statement],
     roll_back: bool,
 ) -> Result<(), String> {
@@ -394,6 +395,11 @@ async fn transaction(
         .start_transaction(TxOpts::default())
         .await
         .map_err(|error| format!("begin: {error}"))?;
+    if let Some((sql, params)) = look {
+        let looked = transaction.exec_drop(&sql, params).await;
+        looked.map_err(|error| format!("{sql}: {error}"))?;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
     for (sql, params, expected) in statements {
         execute(&mut transaction, sql, params, *expected).await?;
     }

@@ -89,7 +89,6 @@ fn habits(table: &str, may_change_owner: bool) -> Habits {
     Habits {
         clients: 3,
         may_change_owner: Arc::new(AtomicBool::new(may_change_owner)),
-        transactions: Arc::new(AtomicBool::new(false)),
         table: table.to_owned(),
         pause: Duration::from_millis(2),
     }
@@ -181,7 +180,6 @@ async fn data_moves_under_a_random_writer(server: Server, seed: u64) {
     check(&written, &found, "MoveTables").await;
 
     habits.may_change_owner.store(false, Ordering::Relaxed);
-    habits.transactions.store(true, Ordering::Relaxed);
     let mut rows = written.rows;
     let stages = [
         "-80, 80-",

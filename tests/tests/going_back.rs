@@ -45,11 +45,10 @@ keyspaces:
     lab.write(name, &text)
 }
 
-fn habits(transactions: bool) -> Habits {
+fn habits() -> Habits {
     Habits {
         clients: 2,
         may_change_owner: Arc::new(AtomicBool::new(false)),
-        transactions: Arc::new(AtomicBool::new(transactions)),
         table: "item".into(),
         pause: Duration::from_millis(2),
     }
@@ -94,7 +93,7 @@ async fn a_reverted_spec_takes_a_move_of_tables_back_from_each_phase() {
     for (what, approved) in points {
         eprintln!("back {what}");
         seed += 1;
-        let writer = Writer::go_on(&pool, habits(false), seed, known);
+        let writer = Writer::go_on(&pool, habits(), seed, known);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let all = "switch_reads, switch_writes, complete";
         let there = spec(&lab, "there.yaml", "store", "-80, 80-", all);
@@ -121,7 +120,7 @@ async fn a_reverted_spec_takes_a_move_of_tables_back_from_each_phase() {
     }
 
     // After Complete it is a new move, the other way.
-    let writer = Writer::go_on(&pool, habits(false), seed + 1, known);
+    let writer = Writer::go_on(&pool, habits(), seed + 1, known);
     let there = spec(&lab, "there.yaml", "store", "-80, 80-", "");
     apply(&lab, &there, &[], 0);
     apply(&lab, &begin, &[], 0);
@@ -153,7 +152,7 @@ async fn a_reverted_spec_takes_a_reshard_back_from_each_phase() {
     ];
     for (number, (what, approved)) in points.into_iter().enumerate() {
         eprintln!("back {what}");
-        let writer = Writer::go_on(&pool, habits(true), 200 + number as u64, known);
+        let writer = Writer::go_on(&pool, habits(), 200 + number as u64, known);
         tokio::time::sleep(Duration::from_secs(1)).await;
         let all = "switch_reads, switch_writes, complete";
         let there = spec(&lab, "there.yaml", "store", "-40, 40-a0, a0-", all);

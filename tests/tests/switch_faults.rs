@@ -353,7 +353,6 @@ async fn whatever_is_killed_at_whatever_phase_of_a_switch_nothing_is_lost() {
     let habits = Habits {
         clients: 3,
         may_change_owner: Arc::new(AtomicBool::new(false)),
-        transactions: Arc::new(AtomicBool::new(true)),
         table: "item".into(),
         pause: Duration::from_millis(2),
     };

@@ -5,7 +5,7 @@
 //!   the one that takes several moves; [`wait`] says what a step waits for, [`done`] whether
 //!   it is done.
 //! - [`workflow`], [`switch`]: the steps of data moves; [`numbers`]: sequences; [`gates`]: what is
-//!   waited for from gates.
+//!   waited for from gates; [`held`]: work in a moment without writes.
 //! - [`write`]: transactions that only the holder of the lock can commit; [`journal`]: progress,
 //!   history and end of a plan.
 //! - [`world`]: all that it reaches out to. The simulation in `sim` (tests) is another world, with a
@@ -16,6 +16,7 @@ mod done;
 pub mod execute;
 pub mod failpoint;
 mod gates;
+mod held;
 mod journal;
 mod numbers;
 mod outcome;

@@ -6,12 +6,11 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::time::timeout;
 use vtplan_planner::plan::{Action, NumberedColumn, SequenceRaise};
-use vtplan_state::model::{
-    HeldObject, HoldRecord, KeyspaceName, Records, TableName, VSchemaKeyspace,
-};
+use vtplan_state::model::{HeldObject, KeyspaceName, Records, TableName, VSchemaKeyspace};
 use vtplan_state::store::{Compare, Op, Txn};
 
 use super::gates;
+use super::held::while_held;
 use super::step::{Outcome, execute, quoted};
 use super::workflow::record::primary;
 use super::world::{Sql, Target};
@@ -20,8 +19,8 @@ use crate::observe::Gathered;
 
 /// How long gates may take to end what is under way on tables that get a sequence.
 const DRAIN: Duration = Duration::from_secs(5);
-/// How long gates keep statements meanwhile.
-const HOLD: Duration = Duration::from_secs(20);
+/// How long raising may take then.
+const APPLY: Duration = Duration::from_secs(5);
 
 /// Makes a sequence ready to give numbers.
 pub async fn init_sequence(
@@ -171,28 +170,18 @@ pub async fn apply_vschema_raising(
         )));
     }
     let id = format!("vschema/{keyspace}");
-    let hold_key = keys.hold(&id);
     let objects = raises.iter().flat_map(|raise| &raise.above);
-    let hold = HoldRecord {
-        id: id.clone(),
-        since: to.world.now(),
-        objects: objects
-            .map(|column| HeldObject::Table {
-                keyspace: column.keyspace.clone(),
-                table: column.table.clone(),
-            })
-            .collect(),
-        max_ms: u64::try_from(HOLD.as_millis()).unwrap_or(u64::MAX),
-    };
-    to.txn(Txn::new().then(Op::put(hold_key.clone(), &hold)), "")
-        .await?;
-    to.world.failpoint("conductor.vschema:holding").await;
+    let objects = objects
+        .map(|column| HeldObject::Table {
+            keyspace: column.keyspace.clone(),
+            table: column.table.clone(),
+        })
+        .collect();
     let unchanged = match entry {
         Some(entry) => Compare::ModRevision(key.clone(), entry.mod_revision),
         None => Compare::Absent(key.clone()),
     };
     let apply = async {
-        gates::drained(to, &id).await?;
         let records = cluster.load_records().await?;
         raise(to, &records, raises).await?;
         to.world.failpoint("conductor.vschema:raised").await;
@@ -204,14 +193,13 @@ pub async fn apply_vschema_raising(
         gates::serve_by(to, revision).await?;
         Ok::<(), Outcome>(())
     };
-    let done = match timeout(DRAIN, apply).await {
-        Ok(done) => done,
-        Err(_) => Err(Outcome::Retry(format!(
-            "gates did not end within {} s what is under way on tables of {keyspace} that get a sequence",
-            DRAIN.as_secs()
-        ))),
+    let in_time = async {
+        timeout(APPLY, apply).await.unwrap_or_else(|_| {
+            Err(Outcome::Retry(format!(
+                "gates did not follow the VSchema of {keyspace} within {} s",
+                APPLY.as_secs()
+            )))
+        })
     };
-    // Whatever came of it. If this fails, the hold is left over, and found.
-    to.txn(Txn::new().then(Op::delete(hold_key)), "").await?;
-    done
+    while_held(to, &id, objects, DRAIN, in_time).await
 }

@@ -82,14 +82,16 @@ pub trait World: Send + Sync {
         wait: Duration,
     ) -> Result<bool, CallError>;
 
-    /// Puts a fence on tables of a primary, open or closed.
+    /// Puts a fence on tables of a primary, open or closed. Gives whether it is there: the work ends
+    /// `within` a time, in which no transaction should be open on the tables. `None`: only looks.
     async fn prepare_fence(
         &self,
         on: &Target,
         fence: &FenceName,
         tables: &TablesToFence,
         set: FenceSetting,
-    ) -> Result<(), CallError>;
+        within: Option<Duration>,
+    ) -> Result<bool, CallError>;
 
     /// Closes or opens a fence. Gives the primary's position, which has all that was committed
     /// before.
@@ -101,13 +103,15 @@ pub trait World: Send + Sync {
         wait: Duration,
     ) -> Result<String, CallError>;
 
-    /// Takes the fence on tables away. `decided`: as in [`FenceSetting`].
+    /// Takes the fence on tables away. `decided`: as in [`FenceSetting`]. Gives whether it is gone;
+    /// `within` is as for [`World::prepare_fence`], `None`: triggers are left alone.
     async fn remove_fence(
         &self,
         on: &Target,
         fence: &FenceName,
         decided: Revision,
-    ) -> Result<(), CallError>;
+        within: Option<Duration>,
+    ) -> Result<bool, CallError>;
 
     /// The time, for people to read.
     fn now(&self) -> UnixMillis;
@@ -293,7 +297,8 @@ impl World for RealWorld {
         fence: &FenceName,
         tables: &TablesToFence,
         set: FenceSetting,
-    ) -> Result<(), CallError> {
+        within: Option<Duration>,
+    ) -> Result<bool, CallError> {
         let ask = v1::PrepareFenceRequest {
             alias: on.alias.to_string(),
             term: on.term,
@@ -302,8 +307,9 @@ impl World for RealWorld {
             tables: tables.tables.iter().map(ToString::to_string).collect(),
             closed: set.closed,
             writes_at: tables.writes_at.to_string(),
-            timeout_ms: 0,
+            timeout_ms: within.map_or(0, |within| millis(within).max(1)),
             decided: set.decided,
+            look: within.is_none(),
         };
         self.agents.of(&on.host).prepare_fence(ask).await
     }
@@ -332,17 +338,19 @@ impl World for RealWorld {
         on: &Target,
         fence: &FenceName,
         decided: Revision,
-    ) -> Result<(), CallError> {
+        within: Option<Duration>,
+    ) -> Result<bool, CallError> {
         let Some(workflow) = fence.workflow.clone() else {
-            return Ok(());
+            return Ok(true);
         };
         let ask = v1::RemoveFenceRequest {
             alias: on.alias.to_string(),
             term: on.term,
             keyspace: fence.keyspace.to_string(),
             workflow,
-            timeout_ms: 0,
+            timeout_ms: within.map_or(0, |within| millis(within).max(1)),
             decided,
+            look: within.is_none(),
         };
         self.agents.of(&on.host).remove_fence(ask).await
     }

@@ -148,7 +148,57 @@ async fn settle(sql: &mut Sql, lock_seconds: u64) -> Result<(), AgentError> {
     Ok(())
 }
 
-/// Puts a fence on tables.
+/// The fence to be put on tables.
+#[derive(Debug, Clone)]
+pub struct Wanted {
+    pub tables: Vec<String>,
+    /// The keyspace that has, or gets, the tables' writes: refused statements are told.
+    pub writes_at: String,
+    /// The account that is let through.
+    pub admin: String,
+    pub closed: bool,
+}
+
+/// Whether a fence is there as wanted. Waits for nobody.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn is_prepared(
+    sql: &mut Sql,
+    fence: &Fence,
+    wanted: &Wanted,
+) -> Result<bool, AgentError> {
+    let query = format!(
+        "SELECT closed FROM _vt.fence WHERE {} AND decided <= {}",
+        fence.row(),
+        fence.decided
+    );
+    let row = match sql.column("looking at the fence", &query).await {
+        Ok(row) => row,
+        Err(error) if is_nothing_there(&error) => return Ok(false),
+        Err(error) => return Err(error),
+    };
+    if row.first().map(String::as_str) != Some(if wanted.closed { "1" } else { "0" }) {
+        return Ok(false);
+    }
+    let there = existing(sql, fence).await?;
+    Ok(wanted.tables.iter().all(|table| {
+        let body = fence.body(table, &wanted.writes_at, &wanted.admin);
+        EVENTS.iter().all(|(_, end)| {
+            let found = there.get(&fence.trigger(table, end));
+            found.is_some_and(|found| same_text(found, &body))
+        })
+    }))
+}
+
+/// Puts a fence on tables. Gives whether it is all there: no trigger is begun after `patience`.
+///
+/// **Nobody should have a transaction open on these tables.** Making a trigger waits for those who
+/// have, and a server ends such a transaction with a deadlock if it has read a table and then writes
+/// to it. Callers see to it that gates hold what is new and have let end what was open.
+///
+/// `date_ahead`: a statement that dates what is made then a little ahead, see
+/// [`Flavor::date_ahead`](crate::flavor::Flavor::date_ahead).
 ///
 /// # Errors
 /// When a table is not there, or its open transactions did not end within `patience`; what has been
@@ -156,12 +206,10 @@ async fn settle(sql: &mut Sql, lock_seconds: u64) -> Result<(), AgentError> {
 pub async fn prepare(
     hands: &mut Hands,
     fence: &Fence,
-    tables: &[String],
-    writes_at: &str,
-    admin: &str,
-    closed: bool,
+    wanted: &Wanted,
+    date_ahead: Option<&str>,
     patience: Duration,
-) -> Result<(), AgentError> {
+) -> Result<bool, AgentError> {
     let give_up = Instant::now() + patience;
     let what = "making the table of fences";
     let sql = &mut hands.sql;
@@ -179,16 +227,20 @@ pub async fn prepare(
     )
     .await?;
     let there = existing(sql, fence).await?;
-    set_row(hands, fence, closed, true, give_up).await?;
-    for table in tables {
-        let body = fence.body(table, writes_at, admin);
+    set_row(hands, fence, wanted.closed, true, give_up).await?;
+    let mut made = 0;
+    for table in &wanted.tables {
+        let body = fence.body(table, &wanted.writes_at, &wanted.admin);
         for (event, end) in EVENTS {
             let name = fence.trigger(table, end);
             match there.get(&name) {
                 Some(found) if same_text(found, &body) => continue,
+                // One at least is made each time, so that it comes to an end.
+                _ if made > 0 && Instant::now() >= give_up => return Ok(false),
                 Some(_) => drop_trigger(hands, fence, &name, give_up).await?,
                 None => {}
             }
+            made += 1;
             let create = format!(
                 "CREATE TRIGGER {keyspace}.{} BEFORE {event} ON {keyspace}.{} FOR EACH ROW {body}",
                 identifier(&name),
@@ -196,13 +248,21 @@ pub async fn prepare(
                 keyspace = identifier(&fence.keyspace),
             );
             let what = format!("fencing table `{table}`");
-            match in_attempts(hands, &what, &create, give_up).await {
+            if let Some(statement) = date_ahead {
+                hands.sql.run(&what, statement).await?;
+            }
+            let created = in_attempts(hands, &what, &create, give_up).await;
+            if date_ahead.is_some() {
+                let today = "SET SESSION timestamp = DEFAULT";
+                hands.sql.run(&what, today).await?;
+            }
+            match created {
                 Err(error) if error.to_string().contains(TRIGGER_EXISTS) => {}
                 done => done?,
             }
         }
     }
-    Ok(())
+    Ok(true)
 }
 
 /// Closes or opens a fence; when it is closed, what wrote before has ended.
@@ -276,7 +336,7 @@ async fn set_row(
         let again = (text.contains(DEADLOCK) || (create && waited_too_long(&error)))
             && Instant::now() < give_up;
         if !again {
-            if NOTHING_THERE.iter().any(|code| text.contains(code)) {
+            if is_nothing_there(&error) {
                 return Err(AgentError::Refused(format!(
                     "there is no fence on this server at all: it has to be prepared first ({text})"
                 )));
@@ -297,16 +357,23 @@ async fn set_row(
     }
 }
 
-/// Takes a fence away.
+/// Takes a fence away. Gives whether it is gone: no trigger is begun after `patience`, and none at
+/// all without one. What [`prepare`] says of open transactions holds here too.
+///
+/// # Errors
+/// When the fence was set by what was decided later, or open transactions did not end in time.
 pub async fn remove(
     hands: &mut Hands,
     fence: &Fence,
-    patience: Duration,
-) -> Result<(), AgentError> {
-    let give_up = Instant::now() + patience;
+    patience: Option<Duration>,
+) -> Result<bool, AgentError> {
+    let give_up = Instant::now() + patience.unwrap_or_default();
     settle(&mut hands.sql, 1).await?;
     refuse_older(&mut hands.sql, fence).await?;
-    for name in existing(&mut hands.sql, fence).await?.keys() {
+    for (number, name) in existing(&mut hands.sql, fence).await?.keys().enumerate() {
+        if patience.is_none() || number > 0 && Instant::now() >= give_up {
+            return Ok(false);
+        }
         drop_trigger(hands, fence, name, give_up).await?;
     }
     // The row stays: by it, what was asked for earlier and comes late is refused.
@@ -316,15 +383,15 @@ pub async fn remove(
         fence.row()
     );
     match in_attempts(hands, "removing the fence", &open, give_up).await {
-        Err(error)
-            if NOTHING_THERE
-                .iter()
-                .any(|code| error.to_string().contains(code)) =>
-        {
-            Ok(())
-        }
-        done => done,
+        Err(error) if is_nothing_there(&error) => Ok(true),
+        done => done.map(|()| true),
     }
+}
+
+/// Whether there never was a fence.
+fn is_nothing_there(error: &AgentError) -> bool {
+    let text = error.to_string();
+    NOTHING_THERE.iter().any(|code| text.contains(code))
 }
 
 /// Refuses to touch a fence that was set by what was decided later.
@@ -336,13 +403,7 @@ async fn refuse_older(sql: &mut Sql, fence: &Fence) -> Result<(), AgentError> {
     );
     let newer = match sql.column("looking at the fence", &query).await {
         Ok(newer) => newer,
-        Err(error)
-            if NOTHING_THERE
-                .iter()
-                .any(|code| error.to_string().contains(code)) =>
-        {
-            return Ok(());
-        }
+        Err(error) if is_nothing_there(&error) => return Ok(()),
         Err(error) => return Err(error),
     };
     match newer.first() {

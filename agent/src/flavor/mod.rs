@@ -134,6 +134,17 @@ pub trait Flavor: Send + Sync + std::fmt::Debug {
     fn set_read_only(&self, on: bool) -> Vec<&'static str>;
     /// Stops writes of all accounts but administrators', whatever was before.
     fn set_fenced(&self) -> Vec<&'static str>;
+    /// A statement after which a connection's `CREATE TRIGGER` is dated a little ahead, where that
+    /// is needed.
+    ///
+    /// MariaDB keeps with a prepared statement which tables the triggers of its table use, and
+    /// finds this to be out of date when a trigger is younger than the statement. A trigger's age
+    /// is the moment at which its `CREATE` began. So a statement that was prepared while that was
+    /// waiting would never learn of it, and fail from then on with "Table ... doesn't exist" (error
+    /// 1146) for what the trigger reads.
+    fn date_ahead(&self) -> Option<&'static str> {
+        None
+    }
     /// Lets administrators write while everybody else may not.
     fn set_admin_writable(&self) -> Option<&'static str>;
     fn set_admin_read_only(&self) -> Option<&'static str>;

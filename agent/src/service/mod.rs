@@ -243,11 +243,13 @@ impl Agent for AgentService {
             workflow: r.workflow,
             decided: r.decided,
         };
-        self.tablet(&r.alias)?
+        let patience = (!r.look).then_some(patience);
+        let done = self
+            .tablet(&r.alias)?
             .prepare_fence(r.term, fence, r.tables, r.writes_at, r.closed, patience)
             .await
             .map_err(failed)?;
-        Ok(Response::new(PrepareFenceResponse {}))
+        Ok(Response::new(PrepareFenceResponse { done }))
     }
 
     async fn set_fence(
@@ -284,11 +286,12 @@ impl Agent for AgentService {
             workflow: r.workflow,
             decided: r.decided,
         };
-        self.tablet(&r.alias)?
-            .remove_fence(r.term, fence, patience)
+        let done = self
+            .tablet(&r.alias)?
+            .remove_fence(r.term, fence, (!r.look).then_some(patience))
             .await
             .map_err(failed)?;
-        Ok(Response::new(RemoveFenceResponse {}))
+        Ok(Response::new(RemoveFenceResponse { done }))
     }
 
     async fn wait_for_position(

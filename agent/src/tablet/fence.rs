@@ -11,7 +11,7 @@ use super::role_file::RoleFile;
 use super::{RoleState, Tablet};
 use crate::error::AgentError;
 use crate::fence::Fence;
-use crate::fence::tables::{self, Hands};
+use crate::fence::tables::{self, Hands, Wanted};
 use crate::flavor::{Facts, literal};
 use crate::sql::Sql;
 
@@ -28,7 +28,7 @@ async fn apart<T: Send + 'static>(
 }
 
 impl Tablet {
-    /// Puts a fence on tables, open or closed.
+    /// Puts a fence on tables, open or closed. Gives whether it is there. No `patience`: only looks.
     ///
     /// # Errors
     /// When the tablet is not primary of exactly `term`, a table is missing, or transactions that
@@ -40,18 +40,26 @@ impl Tablet {
         tables: Vec<String>,
         writes_at: String,
         closed: bool,
-        patience: Duration,
-    ) -> Result<(), AgentError> {
-        let admin = self.host.credentials.admin_user.clone();
+        patience: Option<Duration>,
+    ) -> Result<bool, AgentError> {
+        let wanted = Wanted {
+            tables,
+            writes_at,
+            admin: self.host.credentials.admin_user.clone(),
+            closed,
+        };
+        let date_ahead = self.host.flavor.date_ahead();
         let (role, mut hands) = self.as_admin(term, &fence.keyspace).await?;
         apart(async move {
-            tables::prepare(
-                &mut hands, &fence, &tables, &writes_at, &admin, closed, patience,
-            )
-            .await?;
+            let done = match patience {
+                None => tables::is_prepared(&mut hands.sql, &fence, &wanted).await?,
+                Some(patience) => {
+                    tables::prepare(&mut hands, &fence, &wanted, date_ahead, patience).await?
+                }
+            };
             hands.close().await;
             drop(role);
-            Ok(())
+            Ok(done)
         })
         .await
     }
@@ -80,7 +88,8 @@ impl Tablet {
         .await
     }
 
-    /// Takes a fence away; nothing when there is none.
+    /// Takes a fence away; nothing when there is none. Gives whether it is gone. No `patience`:
+    /// leaves its triggers alone.
     ///
     /// # Errors
     /// As [`Tablet::prepare_fence`].
@@ -88,14 +97,14 @@ impl Tablet {
         self: &Arc<Self>,
         term: u64,
         fence: Fence,
-        patience: Duration,
-    ) -> Result<(), AgentError> {
+        patience: Option<Duration>,
+    ) -> Result<bool, AgentError> {
         let (role, mut hands) = self.as_admin(term, &fence.keyspace).await?;
         apart(async move {
-            tables::remove(&mut hands, &fence, patience).await?;
+            let done = tables::remove(&mut hands, &fence, patience).await?;
             hands.close().await;
             drop(role);
-            Ok(())
+            Ok(done)
         })
         .await
     }

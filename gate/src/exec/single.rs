@@ -1,11 +1,9 @@
 //! Statements that one server answers.
 
-use std::time::Duration;
-
 use std::sync::Arc;
 
 use super::forward::{ForwardError, Forwarded, forward_answer};
-use super::stale::{Stale, is_unseen_fence, is_whole, placed};
+use super::stale::{Stale, is_whole, placed};
 use super::{Failure, Request, backend_failure};
 use crate::backend::{BackendError, Conn, put_command};
 use crate::plan::{Props, QueryPlan, ShardSql, Sql};
@@ -18,11 +16,6 @@ use crate::topology::Snapshot;
 
 /// `ER_UNKNOWN_STMT_HANDLER`: the server forgot a prepared statement.
 const UNKNOWN_STATEMENT: u16 = 1243;
-
-/// How often, and after which pauses, a statement is tried whose trigger does not see the table of
-/// fences.
-const UNSEEN_FENCE_ATTEMPTS: u32 = 50;
-const UNSEEN_FENCE_PAUSE: Duration = Duration::from_millis(10);
 
 impl Session {
     /// Runs a statement on one shard and passes the answer through.
@@ -43,16 +36,7 @@ impl Session {
             // A server may have gone since the connection was used last. What changes nothing
             // is then tried once more, on a new connection.
             let repeatable = plan.props.is_read && !held.kept;
-            let mut answer = self.run_on(&mut held, &part.sql, request).await;
-            // MariaDB was seen to deny for a moment the table that a fence's new trigger reads. The
-            // statement had no effect, its transaction stands: the same again goes well.
-            for _ in 0..UNSEEN_FENCE_ATTEMPTS {
-                if !matches!(&answer, Ok(Forwarded::Refused(error)) if is_unseen_fence(error)) {
-                    break;
-                }
-                tokio::time::sleep(UNSEEN_FENCE_PAUSE).await;
-                answer = self.run_on(&mut held, &part.sql, request).await;
-            }
+            let answer = self.run_on(&mut held, &part.sql, request).await;
             match answer {
                 Ok(Forwarded::Passed(answer, _)) => {
                     return self.settle(held, &plan.props, answer).await;

@@ -43,11 +43,6 @@ impl Stale {
     }
 }
 
-/// Whether a server does not find the table of fences, which a trigger of its own names.
-pub fn is_unseen_fence(error: &SqlError) -> bool {
-    error.code == 1146 && error.message.contains("'_vt.fence'")
-}
-
 /// Whether a statement that a server refused has had no effect there. A procedure may have.
 pub fn is_whole(props: &Props) -> bool {
     props.is_read || props.is_dml || props.is_ddl

@@ -216,7 +216,8 @@ impl World for SimWorld {
         _fence: &FenceName,
         _tables: &TablesToFence,
         _set: FenceSetting,
-    ) -> Result<(), CallError> {
+        _within: Option<Duration>,
+    ) -> Result<bool, CallError> {
         Err(self.no_data(on))
     }
 
@@ -235,7 +236,8 @@ impl World for SimWorld {
         on: &Target,
         _fence: &FenceName,
         _decided: Revision,
-    ) -> Result<(), CallError> {
+        _within: Option<Duration>,
+    ) -> Result<bool, CallError> {
         Err(self.no_data(on))
     }
 

@@ -68,7 +68,7 @@ pub async fn prepare(
     if let Some(why) = seen.not_close(CATCH_UP) {
         return Err(going(why));
     }
-    fences::prepare(to, records, record, loaded.revision).await?;
+    fences::prepare(to, records, record, loaded.revision, max_pause).await?;
 
     // As it will be when writes are held, but while they go on.
     let started = Instant::now();

@@ -192,7 +192,8 @@ pub fn hold_id(record: &WorkflowRecord) -> String {
     record.full_name()
 }
 
-fn hold_of(record: &WorkflowRecord, since: UnixMillis, max_pause: Duration) -> HoldRecord {
+/// What writes are held to while something is done on both sides of a workflow.
+pub fn held_objects(record: &WorkflowRecord) -> Vec<HeldObject> {
     let mut objects = Vec::new();
     for side in [Side::Source, Side::Target] {
         let of = record.side(side);
@@ -211,10 +212,14 @@ fn hold_of(record: &WorkflowRecord, since: UnixMillis, max_pause: Duration) -> H
             }
         }
     }
+    objects
+}
+
+fn hold_of(record: &WorkflowRecord, since: UnixMillis, max_pause: Duration) -> HoldRecord {
     HoldRecord {
         id: hold_id(record),
         since,
-        objects,
+        objects: held_objects(record),
         max_ms: u64::try_from((max_pause + HOLD_MARGIN).as_millis()).unwrap_or(u64::MAX),
     }
 }

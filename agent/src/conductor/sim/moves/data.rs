@@ -287,6 +287,22 @@ impl Data {
         })
     }
 
+    /// Whether a fence is there as it is to be.
+    pub fn has_fence(&self, at: &Place, workflow: &str, row: &FenceRow) -> Result<bool, Refusal> {
+        let mut inner = self.lock();
+        let fence = running(&mut inner, at)?.fences.get(workflow);
+        Ok(fence.is_some_and(|fence| {
+            fence.closed == row.closed && fence.decided <= row.decided && fence.tables == row.tables
+        }))
+    }
+
+    /// Whether a fence is on tables.
+    pub fn is_fenced(&self, at: &Place, workflow: &str) -> Result<bool, Refusal> {
+        let mut inner = self.lock();
+        let fence = running(&mut inner, at)?.fences.get(workflow);
+        Ok(fence.is_some_and(|fence| !fence.tables.is_empty()))
+    }
+
     pub fn prepare_fence(&self, at: &Place, workflow: &str, row: FenceRow) -> Result<(), Refusal> {
         self.change("preparing a fence", |inner| {
             let server = running(inner, at)?;

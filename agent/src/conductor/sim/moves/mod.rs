@@ -362,6 +362,7 @@ fn allow(store: &MemStore, keys: &Keys, workflow: &WorkflowRecord, places: &[Pla
         keys.workflow(keyspace, name),
         keys.vdiffs(keyspace, name),
         keys.hold(&workflow.full_name()),
+        keys.hold(&format!("fence/{}", workflow.full_name())),
     ]);
     if workflow.kind == WorkflowKind::MoveTables {
         allowed.insert(keys.routing());

@@ -244,8 +244,11 @@ impl World for MoveWorld {
         fence: &FenceName,
         tables: &TablesToFence,
         set: FenceSetting,
-    ) -> Result<(), CallError> {
+        within: Option<Duration>,
+    ) -> Result<bool, CallError> {
         let (data, at) = (self.data.clone(), self.place(on));
+        // Time is up before all is done.
+        let cut = within.is_none() || self.chance.happens(100);
         let workflow = fence.workflow.clone().unwrap_or_default();
         let row = FenceRow {
             closed: set.closed,
@@ -253,7 +256,12 @@ impl World for MoveWorld {
             tables: tables.tables.iter().cloned().collect(),
         };
         self.call(&on.host, move || {
-            Box::pin(async move { data.prepare_fence(&at, &workflow, row) })
+            Box::pin(async move {
+                if cut {
+                    return data.has_fence(&at, &workflow, &row);
+                }
+                data.prepare_fence(&at, &workflow, row).map(|()| true)
+            })
         })
         .await
     }
@@ -295,11 +303,18 @@ impl World for MoveWorld {
         on: &Target,
         fence: &FenceName,
         decided: Revision,
-    ) -> Result<(), CallError> {
+        within: Option<Duration>,
+    ) -> Result<bool, CallError> {
         let (data, at) = (self.data.clone(), self.place(on));
         let workflow = fence.workflow.clone().unwrap_or_default();
+        let cut = within.is_none() || self.chance.happens(100);
         self.call(&on.host, move || {
-            Box::pin(async move { data.remove_fence(&at, &workflow, decided) })
+            Box::pin(async move {
+                if cut && data.is_fenced(&at, &workflow)? {
+                    return Ok(false);
+                }
+                data.remove_fence(&at, &workflow, decided).map(|()| true)
+            })
         })
         .await
     }
