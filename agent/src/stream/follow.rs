@@ -32,7 +32,7 @@ const PIECE: usize = 2 << 20;
 struct Parts {
     ops: Vec<Ops>,
     /// What came before `ops`, of a long one.
-    spilled: Vec<Option<Spill>>,
+    spilled: Vec<Option<Box<Spill>>>,
 }
 
 impl Parts {
@@ -45,7 +45,7 @@ impl Parts {
             }
             let spill = match spilled {
                 Some(spill) => spill,
-                None => spilled.insert(Spill::new(folder)?),
+                None => spilled.insert(Box::new(Spill::new(folder)?)),
             };
             spill.push(std::mem::take(ops)).await?;
         }

@@ -40,7 +40,7 @@ pub struct Transaction {
     pub timestamp: u64,
     pub ops: Ops,
     /// The statements of a long one; then `ops` has none.
-    pub spilled: Option<Spill>,
+    pub spilled: Option<Box<Spill>>,
     /// What it takes of the memory that streams may use.
     pub permit: Option<OwnedSemaphorePermit>,
 }
@@ -66,7 +66,7 @@ impl Transaction {
 
     /// How many pieces the statements are in.
     pub fn pieces(&self) -> usize {
-        self.spilled.as_ref().map_or(1, Spill::len)
+        self.spilled.as_ref().map_or(1, |s| s.len())
     }
 
     /// A piece, counted from 0.
