@@ -86,7 +86,7 @@ impl StreamError {
             | Self::Behind { .. }
             | Self::Superseded { .. }
             | Self::NoRoom { .. } => true,
-            Self::Sql { code, .. } => PASSING.contains(code),
+            Self::Sql { code, message, .. } => PASSING.contains(code) || no_room(message),
             Self::Purged { .. }
             | Self::DefinitionChanged { .. }
             | Self::Unreadable { .. }
@@ -101,6 +101,12 @@ impl StreamError {
             _ => None,
         }
     }
+}
+
+/// Whether a disk is full: servers tell that of files of all kinds, each by an error of its own
+/// (`EE_WRITE`, `ER_GET_ERRNO`, `ER_ERROR_ON_WRITE` and more), with what the system said.
+fn no_room(message: &str) -> bool {
+    message.contains("No space left on device") || message.contains("Disk quota exceeded")
 }
 
 /// Errors of servers that pass: disk full, too many connections, out of memory, shutdown, table full,
@@ -124,6 +130,18 @@ mod tests {
         };
         assert!(sql(1205).is_retriable());
         assert!(!sql(1146).is_retriable());
+        let full = |code, message: &str| StreamError::Sql {
+            server: "zone1-0000000100".into(),
+            what: "copying rows of `note`".into(),
+            code,
+            message: message.to_owned(),
+        };
+        // A temporary file of MariaDB, a table of MySQL.
+        let file = "Error writing file '/tmp/#sql/fd=61' (Errcode: 28 \"No space left on device\")";
+        let table = "Got error 28 - 'No space left on device' from storage engine";
+        assert!(full(3, file).is_retriable());
+        assert!(full(1030, table).is_retriable());
+        assert!(!full(1030, "Got error 122 from storage engine").is_retriable());
         let purged = StreamError::Purged {
             server: "zone1-0000000100".into(),
             position: "0-1-5".into(),
