@@ -7,6 +7,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use tokio::sync::watch;
 use tokio::time::Instant;
+use vtplan_state::model::UnixMillis;
 
 /// What befalls one call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -59,6 +60,18 @@ impl Chance {
 
     pub fn millis(&self, low: u64, high: u64) -> Duration {
         Duration::from_millis(self.number(low, high))
+    }
+
+    /// What the clock of a host says that was set a moment ago: clocks of hosts are wrong, and jump to
+    /// and fro by up to a day.
+    pub fn clock(&self, started: Instant) -> UnixMillis {
+        const DAY: u64 = 24 * 3600 * 1000;
+        let jump = match self.happens(250) {
+            true => self.number(0, 2 * DAY),
+            false => DAY,
+        };
+        let elapsed = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+        elapsed.saturating_add(jump)
     }
 
     pub fn pick<'a, T>(&self, of: &'a [T]) -> &'a T {

@@ -242,7 +242,7 @@ impl World for SimWorld {
     }
 
     fn now(&self) -> UnixMillis {
-        u64::try_from(self.started.elapsed().as_millis()).unwrap_or(u64::MAX)
+        self.chance.clock(self.started)
     }
 
     async fn failpoint(&self, name: &str) {
