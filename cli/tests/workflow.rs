@@ -4,7 +4,11 @@
 mod support;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::io::{BufRead as _, BufReader, Read as _};
+use std::process::Stdio;
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::Value;
 use support::{Place, put};
 use vtplan_state::cluster::Cluster;
@@ -353,6 +357,38 @@ async fn a_comparison_is_asked_for_and_its_report_tells_what_differs() {
         "vdiff-failed",
         ["workflow", "vdiff", "commerce2customer", "--last"]
     );
+}
+
+#[tokio::test]
+async fn a_comparison_goes_on_when_the_one_who_watches_it_is_interrupted() {
+    let place = Place::new();
+    let cluster = place.cluster("shop").await;
+    let workflow = move_tables("commerce", "customer");
+    put(&cluster, vec![put_workflow(&cluster, &workflow)]).await;
+    let mut command = place.command(&["workflow", "vdiff", "commerce2customer"]);
+    command.stdout(Stdio::piped()).stderr(Stdio::piped());
+    let mut watching = command.spawn().expect("vtplan starts");
+    // It says that it waits once it can be interrupted.
+    let mut said = String::new();
+    let mut stderr = BufReader::new(watching.stderr.take().expect("a pipe"));
+    stderr.read_line(&mut said).expect("UTF-8");
+    let pid = Pid::from_raw(watching.id().cast_signed());
+    kill(pid, Signal::SIGINT).expect("it runs");
+    stderr.read_to_string(&mut said).expect("UTF-8");
+    let status = watching.wait().expect("it ends");
+    assert_eq!(status.code(), Some(130), "{said}");
+    for part in [
+        "goes on",
+        "vtplan workflow vdiff customer.commerce2customer --last",
+    ] {
+        assert!(said.contains(part), "{said}");
+    }
+    let prefix = cluster
+        .keys()
+        .vdiffs(&workflow.target.keyspace, &workflow.name);
+    let asked = cluster.store().list(&prefix).await.expect("the store");
+    let asked: VDiffRecord = asked.entries[0].json().expect("a record");
+    assert_eq!(asked.state, VDiffState::Requested);
 }
 
 /// The plan of a MoveTables whose copy is done, and which waits as `steps` say.
