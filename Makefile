@@ -3,7 +3,7 @@ SHELL := /bin/bash
 .DEFAULT_GOAL := help
 export PATH := $(CURDIR)/target/tools/bin:/usr/sbin:/usr/local/sbin:$(PATH)
 
-.PHONY: help demo test bench build lint audit clean setup
+.PHONY: help demo test faults bench build lint audit clean setup
 
 help: ## List these targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -13,8 +13,14 @@ demo: setup ## Install what is missing, build, bring up a real cluster and walk 
 	tests/scripts/demo
 
 test: setup ## Install what is missing and run all tests, on real servers
+	tests/scripts/setup ip=iproute2
 	cargo build --locked --workspace --all-targets
 	tests/scripts/run-tests
+
+faults: setup ## Kill and cut off each part of a cluster at each phase of a switch (half an hour)
+	tests/scripts/setup ip=iproute2
+	cargo build --locked --workspace --all-targets
+	VTPLAN_FAULTS=all cargo test --locked --workspace --test switch_faults --test trouble -- --nocapture
 
 bench: ## Measure the planner, the gate and data moves, beside what they compare with (ten minutes or more)
 	tests/scripts/setup sysbench=sysbench haproxy=haproxy python3=python3 mariadb-dump=mariadb-client

@@ -10,6 +10,7 @@ use mysql_async::prelude::{FromRow, Queryable};
 use tempfile::TempDir;
 
 use crate::etcd::Etcd;
+use crate::net::Spaces;
 use crate::ports::{free_port, free_ports};
 use crate::process::{self, Proc};
 use crate::servers::Server;
@@ -49,6 +50,10 @@ pub struct Lab {
     pub env: BTreeMap<String, String>,
     /// Further arguments of agents that are started from now on.
     pub agent_args: Vec<String>,
+    /// Where parts have networks of their own: agents by their names, `gate-CELL` and `etcd`.
+    pub spaces: Option<Spaces>,
+    /// Parts that reach the store by another way than the rest.
+    pub store_urls: BTreeMap<String, String>,
 }
 
 pub struct Gate {
@@ -90,6 +95,8 @@ impl Lab {
             gates: BTreeMap::new(),
             env: BTreeMap::from([("VTPLAN_APP_PASSWORD".into(), "app-secret".into())]),
             agent_args: Vec::new(),
+            spaces: None,
+            store_urls: BTreeMap::new(),
         }
     }
 
@@ -98,6 +105,30 @@ impl Lab {
         let mut lab = Lab::new(cluster, server);
         lab.etcd = Some(Etcd::start(lab.dir.path())?);
         Some(lab)
+    }
+
+    /// The same with each of these parts, and etcd, in a network of its own.
+    pub fn in_spaces(
+        cluster: &str,
+        server: Server,
+        mut spaces: Spaces,
+        parts: &[&str],
+    ) -> Option<Lab> {
+        let mut lab = Lab::new(cluster, server);
+        for part in parts.iter().chain(&["etcd"]) {
+            spaces.add(part);
+        }
+        lab.etcd = Some(Etcd::start_in(lab.dir.path(), &spaces)?);
+        lab.spaces = Some(spaces);
+        Some(lab)
+    }
+
+    /// The IP address of a part.
+    pub fn address(&self, part: &str) -> String {
+        match &self.spaces {
+            Some(spaces) => spaces.address(part),
+            None => "127.0.0.1".to_owned(),
+        }
     }
 
     pub fn dir(&self) -> &Path {
@@ -113,7 +144,23 @@ impl Lab {
 
     /// A command of the binary with the lab's store and environment, to add arguments to.
     pub fn command(&self, args: &[&str]) -> Command {
-        let mut command = Command::new(vtplan_binary());
+        self.prepare(Command::new(vtplan_binary()), args)
+    }
+
+    /// The same for a part of the cluster, which may be in a network of its own.
+    fn command_of(&self, part: &str, args: &[&str]) -> Command {
+        let command = match &self.spaces {
+            Some(spaces) => spaces.command(part, &vtplan_binary()),
+            None => Command::new(vtplan_binary()),
+        };
+        let mut command = self.prepare(command, args);
+        if let Some(url) = self.store_urls.get(part) {
+            command.env("VTPLAN_STATE", url);
+        }
+        command
+    }
+
+    fn prepare(&self, mut command: Command, args: &[&str]) -> Command {
         command
             .args(args)
             .current_dir(self.dir.path())
@@ -168,16 +215,12 @@ impl Lab {
                 chosen
             }
         };
-        let listen_address = format!("127.0.0.1:{listen}");
-        let mut command = self.command(&["agent", "--cluster", &self.cluster]);
+        let address = self.address(name);
+        let listen_address = format!("{address}:{listen}");
+        let mut command = self.command_of(name, &["agent", "--cluster", &self.cluster]);
         command
             .args(["--name", name, "--cell", cell, "--listen", &listen_address])
-            .args([
-                "--advertise",
-                "127.0.0.1",
-                "--tablet-port",
-                &mysql.to_string(),
-            ])
+            .args(["--advertise", &address, "--tablet-port", &mysql.to_string()])
             .arg("--data-dir")
             .arg(&data)
             .args(&self.agent_args)
@@ -227,14 +270,17 @@ impl Lab {
     /// The same on a given port, as a gate that comes back has it.
     pub fn restart_gate(&mut self, cell: &str, mysql_port: u16) -> u16 {
         let http_port = free_port();
-        let mut command = self.command(&["gate", "--cluster", &self.cluster, "--cell", cell]);
+        let name = format!("gate-{cell}");
+        let address = self.address(&name);
+        let args = ["gate", "--cluster", &self.cluster, "--cell", cell];
+        let mut command = self.command_of(&name, &args);
         command
-            .args(["--name", &format!("gate-{cell}")])
+            .args(["--name", &name, "--listen", &address])
             .args(["--mysql-port", &mysql_port.to_string()])
             .args(["--http-port", &http_port.to_string()]);
-        let mut proc = Proc::start(&format!("gate-{cell}"), command, &self.logs());
+        let mut proc = Proc::start(&name, command, &self.logs());
         let end = Instant::now() + PATIENCE;
-        while std::net::TcpStream::connect(("127.0.0.1", mysql_port)).is_err() {
+        while std::net::TcpStream::connect((address.as_str(), mysql_port)).is_err() {
             assert!(
                 proc.is_alive(),
                 "the gate of {cell} ended at its start:\n{}",
@@ -261,7 +307,7 @@ impl Lab {
     /// A pool of connections to the gate of a cell, as user `app`, on `target` (empty: on none).
     pub fn client(&self, cell: &str, target: &str) -> mysql_async::Pool {
         let options = mysql_async::OptsBuilder::default()
-            .ip_or_hostname("127.0.0.1")
+            .ip_or_hostname(self.address(&format!("gate-{cell}")))
             .tcp_port(self.gates[cell].mysql_port)
             .user(Some("app"))
             .pass(Some(self.env["VTPLAN_APP_PASSWORD"].clone()))

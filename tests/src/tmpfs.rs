@@ -23,6 +23,12 @@ impl Tmpfs {
         self.dir.path()
     }
 
+    /// The bytes that are taken.
+    pub fn used(&self) -> u64 {
+        let stat = nix::sys::statvfs::statvfs(self.path()).expect("it is mounted");
+        (stat.blocks() - stat.blocks_free()) * stat.fragment_size()
+    }
+
     /// Changes the options of what is mounted.
     pub fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
