@@ -57,13 +57,15 @@ async fn an_empty_file_is_no_store_yet() {
 
 #[tokio::test]
 async fn many_may_make_the_file_at_once() {
-    let lab = Lab::sqlite();
-    let opening = (0..8).map(|_| lab.store());
-    let stores: Vec<Arc<dyn Store>> = futures::future::join_all(opening).await;
-    for (number, store) in stores.iter().enumerate() {
-        commit(store, put(&format!("k/{number}"), "1")).await;
+    for _ in 0..20 {
+        let lab = Lab::sqlite();
+        let opening = (0..8).map(|_| lab.store());
+        let stores: Vec<Arc<dyn Store>> = futures::future::join_all(opening).await;
+        for (number, store) in stores.iter().enumerate() {
+            commit(store, put(&format!("k/{number}"), "1")).await;
+        }
+        assert_eq!(stores[0].list("k/").await.unwrap().entries.len(), 8);
     }
-    assert_eq!(stores[0].list("k/").await.unwrap().entries.len(), 8);
 }
 
 #[tokio::test]

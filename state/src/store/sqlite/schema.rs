@@ -171,7 +171,11 @@ fn header(connection: &Connection) -> rusqlite::Result<(u32, u32)> {
 
 fn prepare(connection: &mut Connection, url: &str, mode: OpenMode) -> Result<(), StoreError> {
     let sqlite = |e: rusqlite::Error| sqlite_error(url, &e);
-    if !recognise(connection, url)? {
+    // In one transaction, so that a file which another process makes meanwhile is not seen half made.
+    let reading = connection.transaction().map_err(sqlite)?;
+    let known = recognise(&reading, url)?;
+    drop(reading);
+    if !known {
         if mode == OpenMode::MustExist {
             return Err(StoreError::NotThere {
                 url: url.to_owned(),
