@@ -20,7 +20,7 @@ use super::target::writer::{Chunk, Committed, Writers};
 use super::throttle::{self, Seen};
 
 /// What of memory rows may take on their way from the source to the targets, bytes of statements.
-const MEMORY: usize = 64 << 20;
+const MEMORY: usize = 32 << 20;
 /// A chunk's size on each target, about, bytes of values.
 const CHUNK: usize = 1 << 20;
 /// Chunks of all targets together are not larger than this.

@@ -18,7 +18,7 @@ use super::target::tables::{MovedTable, Ops, Present};
 use super::throttle::{self, Seen};
 
 /// What of memory changes may take on their way from the source to the targets, bytes.
-const MEMORY: usize = 48 << 20;
+const MEMORY: usize = 32 << 20;
 /// What a transaction takes of it beside its statements.
 const OVERHEAD: usize = 256;
 

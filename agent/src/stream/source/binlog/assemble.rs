@@ -20,7 +20,7 @@ use crate::stream::table::TableShape;
 use crate::stream::wire::codec::{Reader, Truncated};
 
 /// The changes of a transaction are given in parts of about this many bytes.
-const PART: usize = 16 << 20;
+const PART: usize = 2 << 20;
 /// What one row that is in an event takes, beside its bytes.
 const ROW_OVERHEAD: usize = 64;
 /// What a compressed transaction may unpack to in one event.
