@@ -45,6 +45,8 @@ struct State {
     copied: bool,
     message: String,
     position: String,
+    /// Whether rows of it are not in their places, see [`crate::stream::target::parked`].
+    parked: bool,
 }
 
 impl Streams {
@@ -80,7 +82,7 @@ impl Streams {
         for source in self.sources.clone() {
             self.ask(&source, Some("")).await?;
         }
-        self.wait(|_, _| true).await
+        self.wait(|_, _, _| true).await
     }
 
     /// Lets each stream, stopped before, run to exactly a position, one for each source.
@@ -88,7 +90,10 @@ impl Streams {
         for (source, position) in self.sources.clone().iter().zip(positions) {
             self.ask(source, Some(&position.to_string())).await?;
         }
-        let reached = |source: usize, at: &Position| at.contains(&positions[source]);
+        // While rows are parked the target has not all that is at the position.
+        let reached = |source: usize, at: &Position, state: &State| {
+            at.contains(&positions[source]) && !state.parked
+        };
         self.wait(reached).await?;
         self.check_at(positions).await
     }
@@ -104,7 +109,7 @@ impl Streams {
             for (state, (target, _)) in of_source.iter().zip(&self.targets) {
                 let at = Position::parse(self.flavor, &state.position)?;
                 let exact = at.contains(position) && position.contains(&at);
-                if state.state != "stopped" || !exact {
+                if state.state != "stopped" || !exact || state.parked {
                     return Err(VDiffError::NotYet(format!(
                         "the stream from shard {source} to {target} does not stand still at \
                          {position}: it is {} at {at}",
@@ -182,7 +187,7 @@ impl Streams {
     /// by source and target.
     async fn wait(
         &mut self,
-        there: impl Fn(usize, &Position) -> bool,
+        there: impl Fn(usize, &Position, &State) -> bool,
     ) -> Result<Vec<Vec<Position>>, VDiffError> {
         let mut seen = String::new();
         let patience = match self.sources.len() {
@@ -201,7 +206,7 @@ impl Streams {
                 for (state, (target, _)) in of_source.iter().zip(&self.targets) {
                     let position = Position::parse(self.flavor, &state.position)?;
                     now.push_str(&state.position);
-                    if state.state != "stopped" || !there(place, &position) {
+                    if state.state != "stopped" || !there(place, &position, state) {
                         waiting =
                             Some((self.sources[place].clone(), target.clone(), state.clone()));
                     }
@@ -218,9 +223,14 @@ impl Streams {
             }
             if Instant::now() >= give_up {
                 return Err(VDiffError::NotYet(format!(
-                    "the stream from shard {source} to {target} does not stop: it is {} at {}{}",
+                    "the stream from shard {source} to {target} does not stop: it is {} at {}{}{}",
                     state.state,
                     state.position,
+                    match state.parked {
+                        true =>
+                            ", and rows of it wait for rows of other shards to leave their places",
+                        false => "",
+                    },
                     if state.message.is_empty() {
                         String::new()
                     } else {
@@ -242,7 +252,7 @@ impl Streams {
         let mut all = Vec::new();
         for source in self.sources.clone() {
             let query = format!(
-                "SELECT state, copied, message, pos FROM _vt.vreplication WHERE {}",
+                "SELECT state, copied, message, pos, parked FROM _vt.vreplication WHERE {}",
                 self.id(&source).condition()
             );
             let mut of_source = Vec::new();
@@ -266,6 +276,7 @@ impl Streams {
                     copied: text(1) != "0",
                     message: text(2),
                     position: text(3),
+                    parked: text(4) != "0",
                 };
                 if state.state == "error" {
                     return Err(VDiffError::Failed(format!(
