@@ -95,8 +95,9 @@ fn refuse_lost_primary(view: &View, draft: &mut Draft, record: Option<&ShardReco
         "primary-lost",
         format!("{}/{}", record.keyspace, record.shard),
         format!("its primary is {primary}, and there is no record of that tablet any more"),
-        "put the record back (this version has no command for that); nothing is planned for this \
-         shard, for a new primary without its data would take its place",
+        "if the shard was being deleted, apply a spec without it to the end first; otherwise put the \
+         record back (this version has no command for that); nothing is planned for this shard, for a \
+         new primary without its data would take its place",
     );
 }
 

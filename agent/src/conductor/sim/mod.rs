@@ -174,10 +174,22 @@ impl Simulation {
         }
         self.chance.make_trouble(Duration::ZERO, 0);
         let mut ended = String::new();
-        for _ in 0..4 {
+        for _ in 0..6 {
             tokio::time::sleep(Duration::from_secs(45)).await;
             let (plan, seen) = match self.plan(desired).await? {
                 Ok(planned) => planned,
+                // A change of mind has begun to delete what is wanted again: that is to be ended
+                // first, as the error says.
+                Err(Refused(errors)) if errors.iter().all(|e| e.code == "primary-lost") => {
+                    match self.plan(before).await? {
+                        Ok((plan, seen)) if !plan.is_empty() => {
+                            let status = self.apply(before, &plan, &seen, ends).await?;
+                            ended = format!("{status:?}");
+                            continue;
+                        }
+                        _ => return Err(format!("it cannot be planned: {errors:?}")),
+                    }
+                }
                 Err(Refused(errors)) => return Err(format!("it cannot be planned: {errors:?}")),
             };
             if plan.is_empty() {
