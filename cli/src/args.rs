@@ -139,7 +139,7 @@ pub enum Command {
     Fmt(commands::fmt::FmtArgs),
     /// Turn YAML specs into KDL and back
     Convert(commands::convert::ConvertArgs),
-    /// Print the JSON Schema of specs, for editors
+    /// Print the JSON Schema of specs or plans
     Schema(commands::schema::SchemaArgs),
     /// Show what a spec would change
     Plan(commands::plan::PlanArgs),

@@ -142,14 +142,27 @@ impl CliError {
     /// Prints the error: text to stderr, and with `json` also one document to stdout.
     pub fn report(&self, json: bool) {
         if json {
-            let mut error = self.clone();
-            let body = &mut error.0;
-            let details = body.details.take().filter(|_| body.problems.is_none());
-            body.details = details.map(|d| anstream::adapter::strip_str(&d).to_string());
-            let document = serde_json::json!({ "format": 1, "error": error });
-            out(&format!("{document:#}\n"));
+            out(&format!("{:#}\n", self.document()));
         }
         err(&self.text());
+    }
+
+    /// The error for programs.
+    pub fn document(&self) -> serde_json::Value {
+        let mut error = self.clone();
+        let body = &mut error.0;
+        let details = body.details.take().filter(|_| body.problems.is_none());
+        body.details = details.map(|d| anstream::adapter::strip_str(&d).to_string());
+        serde_json::json!({ "format": 1, "error": error })
+    }
+
+    /// The error as a comment on a pull request, in the place of a plan's.
+    pub fn markdown(&self, marker: Option<&str>) -> String {
+        let body = &self.0;
+        let details = body.details.as_deref().unwrap_or_default();
+        let details = anstream::adapter::strip_str(details).to_string();
+        let hints: Vec<String> = body.causes.iter().chain(&body.help).cloned().collect();
+        crate::render::markdown::refusal(&body.message, &details, &hints, marker)
     }
 
     /// The error as people read it.

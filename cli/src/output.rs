@@ -1,7 +1,7 @@
 //! Writing to the terminal. Text is styled where it is made; [`anstream`] takes the styles out
 //! where stdout or stderr is no terminal or colours are not wanted.
 
-use std::io::{IsTerminal as _, Write as _};
+use std::io::{IsTerminal as _, Write};
 
 use crate::args::Global;
 
@@ -20,6 +20,12 @@ pub fn out(text: &str) {
             .write_all(text.as_bytes())
             .and_then(|()| stdout.flush()),
     );
+}
+
+/// Writes to stdout piece by piece what is too long for one text, and has no styles.
+pub fn stream(write: impl FnOnce(&mut dyn Write) -> std::io::Result<()>) {
+    let mut stdout = std::io::BufWriter::with_capacity(1 << 16, std::io::stdout().lock());
+    ended(write(&mut stdout).and_then(|()| stdout.flush()));
 }
 
 /// Writes to stdout, a terminal, what moves its cursor. Colours are taken out as from [`out`].

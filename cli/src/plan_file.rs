@@ -9,22 +9,20 @@ use serde::{Deserialize, Serialize};
 use vtplan_planner::desired::Desired;
 use vtplan_planner::plan::{PLAN_FORMAT, Plan};
 use vtplan_planner::spec;
-use vtplan_state::model::UnixMillis;
 
 use crate::error::CliError;
 
 /// The format of plan files that this version writes.
 const FORMAT: u32 = 1;
 
-/// A plan with the desired state it leads to. `plan` itself says which live state it was made
-/// from.
+/// A plan with the desired state it leads to. `plan` itself says by digest and revision which spec
+/// and which live state it was made from. The same inputs give the same bytes.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct PlanFile {
     /// Marks the file, and is its format's number.
     pub vtplan_plan_file: u32,
     /// vtplan's version.
     pub made_by: String,
-    pub made_at: UnixMillis,
     pub plan: Plan,
     pub desired: Desired,
 }
@@ -34,7 +32,6 @@ impl PlanFile {
         Self {
             vtplan_plan_file: FORMAT,
             made_by: env!("CARGO_PKG_VERSION").to_owned(),
-            made_at: crate::render::when::now(),
             plan,
             desired,
         }

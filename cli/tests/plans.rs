@@ -1,5 +1,7 @@
 //! Plans against nothing running, in every format, and plan files.
 
+#[path = "../../planner/tests/schema_check/mod.rs"]
+mod schema_check;
 mod support;
 
 use std::os::unix::fs::PermissionsExt as _;
@@ -39,6 +41,75 @@ fn a_plan_has_four_formats() {
         ["plan", spec, "--format", "markdown"]
     );
     check!(place, "plan-dot", ["plan", spec, "--format", "dot"]);
+}
+
+#[test]
+fn what_is_printed_as_json_fits_the_published_schema() {
+    let place = Place::with_examples();
+    let read = |args: &[&str]| -> Value {
+        let (_, stdout, _) = place.output(args);
+        serde_json::from_str(&stdout).expect("JSON")
+    };
+    let schema = read(&["schema", "plan"]);
+    place.write("bad.yaml", "vtplan: 2\n");
+    for spec in [
+        "specs/commerce.yaml",
+        "specs/sharded.yaml",
+        "specs/walkthrough/initial.yaml",
+        "bad.yaml",
+        "none",
+    ] {
+        let document = read(&["plan", spec, "--format", "json"]);
+        assert_eq!(
+            schema_check::problems(&schema, &document),
+            Vec::<String>::new(),
+            "{spec}"
+        );
+    }
+    // It is not a schema that takes anything.
+    let mut document = read(&["plan", "specs/commerce.yaml", "--format", "json"]);
+    document["steps"][0]["kind"] = "dance".into();
+    assert!(!schema_check::problems(&schema, &document).is_empty());
+}
+
+#[test]
+fn the_same_spec_gives_the_same_bytes() {
+    let place = Place::with_examples();
+    for format in ["text", "json", "markdown", "dot"] {
+        let run = || place.output(&["plan", "specs/sharded.yaml", "--format", format]);
+        assert_eq!(run(), run(), "{format}");
+    }
+    let file = |name: &str| {
+        place.output(&["plan", "specs/sharded.yaml", "--out", name]);
+        std::fs::read(place.path(name)).expect("the plan file")
+    };
+    assert_eq!(file("one.plan"), file("two.plan"));
+}
+
+#[test]
+fn a_comment_begins_with_its_marker_also_where_there_is_no_plan() {
+    let place = Place::with_examples();
+    place.write("bad.yaml", "vtplan: 2\n");
+    let first = |args: &[&str]| {
+        let (_, stdout, _) = place.output(args);
+        stdout.lines().next().unwrap_or_default().to_owned()
+    };
+    for spec in ["specs/commerce.yaml", "bad.yaml"] {
+        let markdown = ["plan", spec, "--format", "markdown"];
+        assert_eq!(first(&markdown), "<!-- vtplan-plan -->");
+        let named = [&markdown[..], &["--marker", "shop/eu"]].concat();
+        assert_eq!(first(&named), "<!-- vtplan-plan shop/eu -->");
+    }
+    check!(
+        place,
+        "plan-markdown-refused",
+        ["plan", "bad.yaml", "--format", "markdown"]
+    );
+    check!(
+        place,
+        "plan-marker",
+        ["plan", "bad.yaml", "--marker", "a --> b"]
+    );
 }
 
 #[test]

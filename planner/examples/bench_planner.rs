@@ -2,11 +2,13 @@
 //! with 10 tablets each, in two cells of 500 hosts. Run by `make bench`, in a release build.
 
 use std::collections::BTreeMap;
+use std::io::{self, BufWriter, Write};
 use std::time::Instant;
 
 use vtplan_planner::desired::{
     ChangePolicy, Desired, DesiredKeyspace, DesiredTable, DesiredTablets, OnRemove,
 };
+use vtplan_planner::document::{Against, Document};
 use vtplan_planner::live::Live;
 use vtplan_planner::{make_plan, simulate};
 use vtplan_state::model::{
@@ -37,6 +39,21 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         peak_rss_mib()
     );
 
+    let start = Instant::now();
+    let before = peak_rss_mib();
+    let mut written = Counted(0);
+    let document = Document {
+        plan: &plan,
+        against: Against::Live,
+    };
+    serde_json::to_writer_pretty(BufWriter::new(&mut written), &document)?;
+    println!(
+        "its JSON:       {:6} ms, {} MiB written, {} MiB of memory for it",
+        start.elapsed().as_millis(),
+        written.0 >> 20,
+        peak_rss_mib() - before
+    );
+
     simulate::apply_all(&mut live, &plan.steps);
     drop(plan);
     let start = Instant::now();
@@ -51,6 +68,19 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
         peak_rss_mib()
     );
     Ok(())
+}
+
+/// Takes everything and counts it.
+struct Counted(usize);
+
+impl Write for Counted {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0 += bytes.len();
+        Ok(bytes.len())
+    }
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
 }
 
 fn cells() -> Result<[CellName; 2], vtplan_state::model::NameError> {

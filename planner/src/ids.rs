@@ -174,6 +174,7 @@ impl Action {
                 keyspace,
                 shard,
                 table,
+                ..
             } => drop_table(keyspace, shard, table),
             Self::InitSequence {
                 keyspace,

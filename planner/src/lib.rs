@@ -3,18 +3,21 @@
 //! - [`spec`]: reads YAML and KDL into a [`desired::Desired`], with every problem at its place.
 //! - [`desired`] and [`live`]: the two values that a plan is a function of.
 //! - [`plan`]: what a plan is. [`passes`] make it.
-//! - [`ids`]: the names of steps.
+//! - [`ids`]: the names of steps; [`words`]: steps as people read them.
+//! - [`document`]: a plan for programs, and its JSON Schema.
 //! - [`simulate`]: what the live state is after a step, for tests of the law that a plan, cut
 //!   anywhere, is continued by planning again.
 //!
 //! Everything from `desired` on is pure: no IO, no clock, no randomness, no async.
 
 pub mod desired;
+pub mod document;
 pub mod ids;
 pub mod live;
 pub mod passes;
 pub mod plan;
 pub mod simulate;
 pub mod spec;
+pub mod words;
 
 pub use passes::{make_destroy_plan, make_operation_plan, make_plan, make_steps};

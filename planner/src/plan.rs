@@ -174,6 +174,9 @@ pub enum Action {
         keyspace: KeyspaceName,
         shard: ShardName,
         table: TableName,
+        /// Its `SHOW CREATE TABLE`, for whoever approves this.
+        #[serde(default, skip_serializing_if = "String::is_empty")]
+        before: String,
     },
     /// Inserts a sequence's row with id 0, if it has none, and never lets it give a number that is
     /// not above the highest value of the columns in `above`.

@@ -20,12 +20,16 @@
 //! - `operation KS.NAME switch|switch-reads|reverse|complete|cancel`: prints that plan; with `do` before
 //!   it, does it.
 
-use std::collections::{BTreeMap, HashMap};
+mod schema_check;
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
 use std::io;
 use std::path::{Path, PathBuf};
 
+use serde_json::Value;
 use vtplan_planner::desired::Desired;
+use vtplan_planner::document::{self, Against, Document};
 use vtplan_planner::live::{Canonical, Live, ServerState};
 use vtplan_planner::plan::{
     Action, NumberedColumn, Plan, PlanError, Risk, SequenceRaise, Step, WorkflowOperation,
@@ -50,8 +54,9 @@ fn scenarios_print_what_is_written_beside_them() {
     scripts.sort();
     assert!(!scripts.is_empty());
     let mut wrong = String::new();
+    let mut documents = Documents::new();
     for script in scripts {
-        let got = run(&std::fs::read_to_string(&script).unwrap());
+        let got = run(&std::fs::read_to_string(&script).unwrap(), &mut documents);
         let expected = script.with_extension("out");
         if update {
             std::fs::write(&expected, got).unwrap();
@@ -70,10 +75,46 @@ fn scenarios_print_what_is_written_beside_them() {
         "{wrong}\nIf this is right: VTPLAN_UPDATE_SCENARIOS=1 cargo test -p vtplan-planner --test \
          scenarios"
     );
+    // The schema can only be trusted for what was seen.
+    let unseen: Vec<_> = document::schema::kinds()
+        .filter(|kind| !documents.kinds.contains(*kind))
+        .collect();
+    assert!(unseen.is_empty(), "no scenario has steps of {unseen:?}");
 }
 
-fn run(script: &str) -> String {
-    let mut world = World::new();
+/// Holds the documents of all plans against their schema.
+struct Documents {
+    schema: Value,
+    kinds: BTreeSet<String>,
+}
+
+impl Documents {
+    fn new() -> Self {
+        Self {
+            schema: document::schema::json_schema(),
+            kinds: BTreeSet::new(),
+        }
+    }
+
+    fn check(&mut self, plan: &Plan) {
+        let against = Against::Live;
+        let document = Document { plan, against };
+        let value = serde_json::to_value(&document).unwrap();
+        let problems = schema_check::problems(&self.schema, &value);
+        assert_eq!(
+            problems,
+            Vec::<String>::new(),
+            "what planner/src/document/schema.rs says is not what documents are"
+        );
+        for step in value["steps"].as_array().unwrap() {
+            let kind = step["kind"].as_str().unwrap();
+            self.kinds.insert(kind.to_owned());
+        }
+    }
+}
+
+fn run(script: &str, documents: &mut Documents) -> String {
+    let mut world = World::new(documents);
     let mut out = String::new();
     let mut lines = script.lines().peekable();
     while let Some(line) = lines.next() {
@@ -98,7 +139,8 @@ fn is_command(line: &str) -> bool {
     !line.trim().is_empty() && !line.starts_with('#')
 }
 
-struct World {
+struct World<'a> {
+    documents: &'a mut Documents,
     folder: tempfile::TempDir,
     secrets: Fixed,
     desired: Option<Desired>,
@@ -118,9 +160,10 @@ impl Secrets for Fixed {
     }
 }
 
-impl World {
-    fn new() -> Self {
+impl<'a> World<'a> {
+    fn new(documents: &'a mut Documents) -> Self {
         Self {
+            documents,
             folder: tempfile::tempdir().unwrap(),
             secrets: Fixed::default(),
             desired: None,
@@ -148,9 +191,15 @@ impl World {
             ["spec"] => self.spec(text),
             ["hosts", cell, rest @ ..] => self.hosts(cell, rest),
             ["kill-host", name] => self.kill_host(name),
-            ["plan"] => show(make_plan(self.desired(), &self.live)),
+            ["plan"] => {
+                let plan = make_plan(self.desired(), &self.live);
+                self.show(plan)
+            }
             ["steps"] => self.steps(),
-            ["destroy"] => show(make_destroy_plan(&self.desired().cluster, &self.live)),
+            ["destroy"] => {
+                let plan = make_destroy_plan(&self.desired().cluster, &self.live);
+                self.show(plan)
+            }
             ["apply"] => self.apply(usize::MAX),
             ["apply-steps", count] => self.apply(count.parse().unwrap()),
             ["do", id] => self.one(id),
@@ -183,7 +232,10 @@ impl World {
             ["traffic"] => self.traffic(),
             ["tables", shard] => self.tables(shard),
             ["workflow", name, settings @ ..] => self.workflow(name, settings),
-            ["operation", name, operation] => show(self.operation(name, operation)),
+            ["operation", name, operation] => {
+                let plan = self.operation(name, operation);
+                self.show(plan)
+            }
             ["do", "operation", name, operation] => match self.operation(name, operation) {
                 Ok(plan) => {
                     simulate::apply_all(&mut self.live, &plan.steps);
@@ -199,6 +251,13 @@ impl World {
             }
             other => panic!("no such command: {other:?}"),
         }
+    }
+
+    fn show(&mut self, plan: Result<Plan, Vec<PlanError>>) -> String {
+        if let Ok(plan) = &plan {
+            self.documents.check(plan);
+        }
+        show(plan)
     }
 
     fn spec(&mut self, text: &str) -> String {
@@ -265,6 +324,7 @@ impl World {
             Ok(plan) => plan,
             Err(errors) => return show(Err(errors)),
         };
+        self.documents.check(&plan);
         let count = count.min(plan.steps.len());
         simulate::apply_all(&mut self.live, &plan.steps[..count]);
         // As the conductor does: the spec counts as applied when all is done.

@@ -202,6 +202,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
             keyspace,
             shard,
             table,
+            ..
         } => {
             let record = seen.live.records.shard(keyspace, shard);
             let sql = Sql {

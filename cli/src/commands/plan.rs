@@ -3,22 +3,25 @@
 use std::path::PathBuf;
 
 use clap::Args;
+use vtplan_planner::document::{Against, Document};
 use vtplan_planner::plan::Plan;
 use vtplan_planner::spec::ProcessSecrets;
 
 use super::Outcome;
 use crate::args::{Global, PlanFormat};
 use crate::error::Exit;
-use crate::output::{err, out};
+use crate::output::{err, out, stream};
 use crate::plan_file::PlanFile;
 use crate::planning;
 use crate::render;
+use crate::render::markdown::Heading;
 
 const EXAMPLES: &str = "\
 Examples:
   vtplan plan shop.yaml
   vtplan plan shop.yaml --out shop.plan && vtplan apply shop.plan
   vtplan plan specs/ --format markdown         For a comment on a pull request
+  vtplan plan shop.yaml --format json          As `vtplan schema plan` describes it
   vtplan plan shop.yaml --detailed-exitcode    Exit with 2 if there are changes";
 
 #[derive(Args, Debug)]
@@ -33,19 +36,62 @@ pub struct PlanArgs {
     /// How to print the result
     #[arg(long, value_enum, default_value_t, value_name = "FORMAT")]
     pub format: PlanFormat,
+    /// With Markdown: a name in the marker, to tell the comments of several plans apart
+    #[arg(long, value_name = "NAME", value_parser = marker)]
+    pub marker: Option<String>,
     /// Exit with 2 if there are changes, with 0 if there are none
     #[arg(long)]
     pub detailed_exitcode: bool,
 }
 
+/// What is said around a plan.
+#[derive(Debug)]
+pub struct How {
+    pub marker: Option<String>,
+    pub against: Against,
+}
+
+impl Default for How {
+    fn default() -> Self {
+        Self {
+            marker: None,
+            against: Against::Live,
+        }
+    }
+}
+
+/// A name that can stand in an HTML comment.
+pub fn marker(name: &str) -> Result<String, String> {
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '/');
+    if name.is_empty() || name.len() > 100 || !name.chars().all(fits) || name.contains("--") {
+        return Err(
+            "it is made of letters, digits, `.`, `/`, `_` and single `-`, at most 100".to_owned(),
+        );
+    }
+    Ok(name.to_owned())
+}
+
 pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
+    let how = How {
+        marker: args.marker.clone(),
+        ..How::default()
+    };
     // Without a password the plan is the same but for the user it belongs to, and says so.
-    let planned = planning::plan_spec(global, &args.specs, &ProcessSecrets).await?;
+    let planned = match planning::plan_spec(global, &args.specs, &ProcessSecrets).await {
+        Ok(planned) => planned,
+        Err(error) => {
+            // What there is no plan for is to be reviewed too.
+            if args.format == PlanFormat::Markdown {
+                out(&error.markdown(how.marker.as_deref()));
+            }
+            return Err(error);
+        }
+    };
     let plan = &planned.plan;
     if let Some(path) = &args.out {
         PlanFile::new(plan.clone(), planned.desired).write(path)?;
     }
-    print(plan, args.format, global);
+    print(plan, args.format, &how, global);
     if let Some(path) = &args.out
         && args.format == PlanFormat::Text
         && !global.quiet
@@ -63,16 +109,29 @@ pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
 }
 
 /// Prints a plan as it was asked for.
-pub fn print(plan: &Plan, format: PlanFormat, global: &Global) {
+pub fn print(plan: &Plan, format: PlanFormat, how: &How, global: &Global) {
     match format {
         PlanFormat::Text => {
             let options = render::text::Options {
                 reasons: global.verbose > 0,
+                compared_with: render::compared_with(&how.against),
             };
-            out(&render::text::plan(plan, options));
+            out(&render::text::plan(plan, &options));
         }
-        PlanFormat::Json => out(&render::json::plan(plan)),
-        PlanFormat::Markdown => out(&render::markdown::plan(plan)),
+        PlanFormat::Json => {
+            let document = Document {
+                plan,
+                against: how.against.clone(),
+            };
+            stream(|writer| render::json::write(&document, writer));
+        }
+        PlanFormat::Markdown => {
+            let heading = Heading {
+                marker: how.marker.as_deref(),
+                against: &how.against,
+            };
+            out(&render::markdown::plan(plan, &heading));
+        }
         PlanFormat::Dot => out(&render::dot::plan(plan)),
     }
 }

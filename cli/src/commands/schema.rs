@@ -1,7 +1,7 @@
-//! `vtplan schema`: the JSON Schema of specs.
+//! `vtplan schema`: the JSON Schemas of what people write and what programs read.
 
-use clap::Args;
-use vtplan_planner::spec;
+use clap::{Args, ValueEnum};
+use vtplan_planner::{document, spec};
 
 use super::Outcome;
 use crate::args::Global;
@@ -11,15 +11,33 @@ use crate::output::out;
 const EXAMPLES: &str = "\
 Examples:
   vtplan schema > vtplan.schema.json
+  vtplan schema plan > plan.schema.json      Of what `plan --format json` prints
 
 With the YAML language server, name it in a spec's first line:
   # yaml-language-server: $schema=vtplan.schema.json";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
-pub struct SchemaArgs {}
+pub struct SchemaArgs {
+    /// What it describes
+    #[arg(value_enum, default_value_t, value_name = "OF")]
+    pub of: Of,
+}
 
-pub fn run(_args: SchemaArgs, _global: &Global) -> Outcome {
-    out(&format!("{:#}\n", spec::json_schema()));
+#[derive(ValueEnum, Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Of {
+    /// Specs, in YAML
+    #[default]
+    Spec,
+    /// Plans, as `plan --format json` prints them
+    Plan,
+}
+
+pub fn run(args: SchemaArgs, _global: &Global) -> Outcome {
+    let schema = match args.of {
+        Of::Spec => spec::json_schema(),
+        Of::Plan => document::schema::json_schema(),
+    };
+    out(&format!("{schema:#}\n"));
     Ok(Exit::Done)
 }

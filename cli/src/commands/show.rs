@@ -8,11 +8,13 @@ use owo_colors::OwoColorize as _;
 use serde::Serialize;
 use serde_json::Value;
 use vtplan_agent::{observe, submit};
+use vtplan_planner::document::{Against, Document};
 use vtplan_planner::spec::diag::closest;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{PlanStatus, Records, ShardName, StepState};
 
 use super::Outcome;
+use super::plan::How;
 use crate::args::{Global, PlanFormat};
 use crate::context;
 use crate::error::{CliError, Exit};
@@ -51,7 +53,7 @@ pub async fn run(args: ShowArgs, global: &Global) -> Outcome {
     if let Some(object) = &args.object
         && let Some(file) = PlanFile::read(Path::new(object))
     {
-        super::plan::print(&file?.plan, args.format, global);
+        super::plan::print(&file?.plan, args.format, &How::default(), global);
         return Ok(Exit::Done);
     }
     let cluster = context::cluster(global).await?;
@@ -150,8 +152,10 @@ async fn show_plan(cluster: &Cluster, id: &str, format: PlanFormat, global: &Glo
     let record = &stored.record;
     match format {
         PlanFormat::Json => {
-            let mut plan = to_json(&stored.plan);
-            render::json::redact(&mut plan);
+            let plan = render::json::value(&Document {
+                plan: &stored.plan,
+                against: Against::Live,
+            });
             let document = serde_json::json!({
                 "format": 1,
                 "id": record.id,
@@ -164,7 +168,7 @@ async fn show_plan(cluster: &Cluster, id: &str, format: PlanFormat, global: &Glo
             out(&format!("{document:#}\n"));
         }
         PlanFormat::Text => {
-            super::plan::print(&stored.plan, format, global);
+            super::plan::print(&stored.plan, format, &How::default(), global);
             let (status, why) = status_words(&record.status);
             let mut text = format!(
                 "\n{} {}, approved by {} {}: {status}\n",
@@ -206,7 +210,9 @@ async fn show_plan(cluster: &Cluster, id: &str, format: PlanFormat, global: &Glo
             }
             out(&text);
         }
-        PlanFormat::Markdown | PlanFormat::Dot => super::plan::print(&stored.plan, format, global),
+        PlanFormat::Markdown | PlanFormat::Dot => {
+            super::plan::print(&stored.plan, format, &How::default(), global);
+        }
     }
     Ok(Exit::Done)
 }

@@ -67,5 +67,6 @@ pub fn plan(plan: &Plan) -> String {
 /// A quoted id of the DOT language, in which only the quote needs to be escaped. A backslash at
 /// the end would escape the closing one.
 fn quote(text: &str) -> String {
+    let text = text.split_whitespace().collect::<Vec<_>>().join(" ");
     format!("\"{}\"", text.replace('\\', "\\\\").replace('"', "\\\""))
 }

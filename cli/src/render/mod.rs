@@ -2,7 +2,7 @@
 //!
 //! - [`view`]: a plan as a tree of objects, which [`text`] and [`markdown`] write down; [`moves`]: its
 //!   workflows.
-//! - [`step`]: one step in words, [`summary`] a whole plan in one line.
+//! - [`step`]: one step in words (the planner's), [`summary`] a whole plan in one line.
 //! - [`dot`], [`json`]: a plan for Graphviz and for programs.
 //! - [`picture`]: a running cluster. [`workflow`], [`vdiff`]: data on its way, and comparisons of it.
 //! - [`work`]: how far a step has come.
@@ -13,7 +13,6 @@ pub mod json;
 pub mod markdown;
 pub mod moves;
 pub mod picture;
-pub mod step;
 pub mod summary;
 pub mod table;
 pub mod text;
@@ -22,6 +21,21 @@ pub mod view;
 pub mod when;
 pub mod work;
 pub mod workflow;
+
+pub use vtplan_planner::words as step;
+
+use vtplan_planner::document::Against;
+
+/// What a plan was compared with, if not the cluster itself. In a sentence.
+pub fn compared_with(against: &Against) -> Option<String> {
+    match against {
+        Against::Live => None,
+        Against::Export { revision } => Some(format!(
+            "an export of the live state, taken at revision {revision} of its records"
+        )),
+        Against::Spec { .. } => Some("another spec, not with a cluster".to_owned()),
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -1,13 +1,12 @@
 //! A plan in one line.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
+use vtplan_planner::document::totals::{duration, to_copy, write_pause};
 use vtplan_planner::plan::{Action, Plan, Risk, Step};
-
 use vtplan_state::model::{KeyspaceName, TableName};
 
-use super::step::workflow_of;
 use super::table::{self, count};
 use super::text::bytes_text;
 use super::when;
@@ -49,46 +48,80 @@ fn work(step: &Step) -> (&'static str, &'static str) {
     }
 }
 
-/// `14 steps: 1 keyspace, 1 shard, 3 tablets to create; 1 primary to initialise; about 40 s;
-/// nothing is deleted.` A table is counted once, in however many shards it is made.
-pub fn summary(plan: &Plan) -> String {
-    // Verbs and nouns in the order in which the plan first has them.
-    let mut verbs: Vec<(&str, Vec<(&str, usize)>)> = Vec::new();
+/// What one verb does to how many objects of each kind.
+#[derive(Debug)]
+pub struct Row {
+    pub verb: &'static str,
+    nouns: Vec<(&'static str, usize)>,
+    /// The highest of its steps.
+    pub risk: Risk,
+}
+
+impl Row {
+    /// `1 keyspace, 3 tablets`.
+    pub fn nouns(&self) -> String {
+        let nouns: Vec<String> = self.nouns.iter().map(|(noun, n)| count(*n, noun)).collect();
+        nouns.join(", ")
+    }
+}
+
+/// Verbs and nouns in the order in which the plan first has them. A table is counted once, in
+/// however many shards it is made.
+pub fn changes(plan: &Plan) -> Vec<Row> {
+    let mut rows: Vec<Row> = Vec::new();
     let mut tables = BTreeSet::new();
     for step in &plan.steps {
         let (verb, noun) = work(step);
+        let at = match rows.iter().position(|row| row.verb == verb) {
+            Some(at) => at,
+            None => {
+                rows.push(Row {
+                    verb,
+                    nouns: Vec::new(),
+                    risk: Risk::Safe,
+                });
+                rows.len() - 1
+            }
+        };
+        let row = &mut rows[at];
+        row.risk = row.risk.max(step.risk);
         if let Some(table) = table_of(step)
             && !tables.insert((verb, noun, table))
         {
             continue;
         }
-        let at = match verbs.iter().position(|(v, _)| *v == verb) {
-            Some(at) => at,
-            None => {
-                verbs.push((verb, Vec::new()));
-                verbs.len() - 1
-            }
-        };
-        let nouns = &mut verbs[at].1;
-        match nouns.iter_mut().find(|(n, _)| *n == noun) {
+        match row.nouns.iter_mut().find(|(n, _)| *n == noun) {
             Some((_, n)) => *n += 1,
-            None => nouns.push((noun, 1)),
+            None => row.nouns.push((noun, 1)),
         }
     }
-    let mut parts: Vec<String> = verbs
+    rows
+}
+
+/// `14 steps: 1 keyspace, 1 shard, 3 tablets to create; 1 primary to initialise; about 40 s;
+/// nothing is deleted.`
+pub fn summary(plan: &Plan) -> String {
+    let rows = changes(plan);
+    let parts = rows
         .iter()
-        .map(|(verb, nouns)| {
-            let nouns: Vec<String> = nouns.iter().map(|(noun, n)| count(*n, noun)).collect();
-            format!("{} to {verb}", nouns.join(", "))
-        })
+        .map(|row| format!("{} to {}", row.nouns(), row.verb))
         .collect();
-    let (rows, bytes) = to_copy(plan);
-    if rows > 0 {
+    sum(plan, parts, &rows)
+}
+
+/// The summary without what is done to what.
+pub fn totals(plan: &Plan) -> String {
+    sum(plan, Vec::new(), &changes(plan))
+}
+
+fn sum(plan: &Plan, mut parts: Vec<String>, rows: &[Row]) -> String {
+    let (copied, bytes) = to_copy(plan);
+    if copied > 0 {
         let bytes = match bytes {
             0 => String::new(),
             bytes => format!(" ({})", bytes_text(bytes)),
         };
-        parts.push(format!("about {}{bytes} to copy", table::rows(rows)));
+        parts.push(format!("about {}{bytes} to copy", table::rows(copied)));
     }
     let seconds = duration(plan);
     if seconds > 0 {
@@ -112,27 +145,12 @@ pub fn summary(plan: &Plan) -> String {
             "delete"
         };
         format!("{} {verb} data", count(destructive, "step"))
-    } else if verbs.iter().any(|(v, _)| matches!(*v, "delete" | "drop")) {
+    } else if rows.iter().any(|row| matches!(row.verb, "delete" | "drop")) {
         "no data is deleted".to_owned()
     } else {
         "nothing is deleted".to_owned()
     });
     format!("{}: {}.", count(plan.steps.len(), "step"), parts.join("; "))
-}
-
-/// Rows and bytes that workflows copy, as far as that is known. A workflow's start and its wait for
-/// the copy tell the same.
-fn to_copy(plan: &Plan) -> (u64, u64) {
-    let mut copies = BTreeMap::new();
-    for step in &plan.steps {
-        if let Action::StartWorkflow { .. } | Action::WaitForCopy { .. } = &step.action {
-            let most: &mut (u64, u64) = copies.entry(workflow_of(step)).or_default();
-            most.0 = most.0.max(step.estimate.rows.unwrap_or(0));
-            most.1 = most.1.max(step.estimate.bytes.unwrap_or(0));
-        }
-    }
-    let sum = |of: fn(&(u64, u64)) -> u64| copies.values().map(of).sum();
-    (sum(|c| c.0), sum(|c| c.1))
 }
 
 /// The table that a step works on, in whichever shard.
@@ -152,32 +170,6 @@ fn table_of(step: &Step) -> Option<(&KeyspaceName, &TableName)> {
         } => Some((keyspace, table)),
         _ => None,
     }
-}
-
-/// How long the plan takes when steps that do not wait for each other run side by side: the
-/// longest way through the steps, seconds.
-pub fn duration(plan: &Plan) -> u64 {
-    let mut ends: BTreeMap<&str, u64> = BTreeMap::new();
-    let mut last = 0;
-    for step in &plan.steps {
-        let start = step
-            .after
-            .iter()
-            .filter_map(|id| ends.get(id.as_str()))
-            .max()
-            .copied()
-            .unwrap_or(0);
-        let end = start + step.estimate.seconds;
-        last = last.max(end);
-        ends.insert(&step.id, end);
-    }
-    last
-}
-
-/// The longest pause of writes that one step causes, milliseconds.
-pub fn write_pause(plan: &Plan) -> u64 {
-    let pauses = plan.steps.iter().filter_map(|s| s.estimate.write_pause_ms);
-    pauses.max().unwrap_or(0)
 }
 
 /// How a risk is written beside a step; a safe one is not mentioned.

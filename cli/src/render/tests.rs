@@ -1,7 +1,10 @@
 //! Every format of one plan that has every kind of change.
 
+mod formats;
+
 use insta::assert_snapshot;
 use serde_json::json;
+use vtplan_planner::document::{Against, Document};
 use vtplan_planner::plan::Plan;
 
 use super::*;
@@ -299,7 +302,25 @@ fn moves() -> Plan {
 }
 
 fn plain(plan: &Plan) -> String {
-    anstream::adapter::strip_str(&text::plan(plan, text::Options::default())).to_string()
+    anstream::adapter::strip_str(&text::plan(plan, &text::Options::default())).to_string()
+}
+
+fn markdown(plan: &Plan) -> String {
+    let heading = markdown::Heading {
+        marker: None,
+        against: &Against::Live,
+    };
+    markdown::plan(plan, &heading)
+}
+
+fn json(plan: &Plan) -> String {
+    let mut bytes = Vec::new();
+    let document = Document {
+        plan,
+        against: Against::Live,
+    };
+    json::write(&document, &mut bytes).expect("it is written");
+    String::from_utf8(bytes).expect("JSON is UTF-8")
 }
 
 #[test]
@@ -319,9 +340,9 @@ fn a_plan_of_data_moves_as_text() {
 
 #[test]
 fn plans_as_markdown() {
-    assert_snapshot!("first_markdown", markdown::plan(&first()));
-    assert_snapshot!("changes_markdown", markdown::plan(&second()));
-    assert_snapshot!("moves_markdown", markdown::plan(&moves()));
+    assert_snapshot!("first_markdown", markdown(&first()));
+    assert_snapshot!("changes_markdown", markdown(&second()));
+    assert_snapshot!("moves_markdown", markdown(&moves()));
 }
 
 #[test]
@@ -337,19 +358,119 @@ fn no_changes() {
         json!([{"object": "commerce.review", "text": "it is kept"}]),
     );
     assert_snapshot!(plain(&none));
-    assert_snapshot!("no_changes_markdown", markdown::plan(&none));
+    assert_snapshot!("no_changes_markdown", markdown(&none));
 }
 
 #[test]
 fn printed_json_has_no_verifiers() {
-    let text = json::plan(&first());
+    let text = json(&first());
     assert!(!text.contains("aa11") && !text.contains("bb22"), "{text}");
     assert!(text.contains("(sensitive)"));
-    for text in [
-        plain(&first()),
-        markdown::plan(&first()),
-        dot::plan(&first()),
-    ] {
+    for text in [plain(&first()), markdown(&first()), dot::plan(&first())] {
         assert!(!text.contains("aa11") && !text.contains("bb22"), "{text}");
     }
+}
+
+/// A plan of many steps of one kind.
+fn large(steps: usize, step_of: impl Fn(usize) -> serde_json::Value) -> Plan {
+    plan((0..steps).map(step_of).collect(), json!([]))
+}
+
+#[test]
+fn a_comment_is_never_longer_than_it_may_be_and_says_what_it_left_out() {
+    let long = "a `long` text with | and <b>, ".repeat(30);
+    let drops = large(2_000, |n| {
+        let mut step = step(
+            &format!("drop-{n}"),
+            &[],
+            "destructive",
+            1,
+            json!({"kind": "drop-table", "keyspace": "customer", "shard": "-80",
+                "table": format!("t{n}")}),
+        );
+        step["reason"] = long.clone().into();
+        step
+    });
+    let creations = large(2_000, |n| {
+        let columns: String = (0..40).map(|c| format!("  c{c} bigint,\n")).collect();
+        step(
+            &format!("create-{n}"),
+            &[],
+            "safe",
+            1,
+            json!({"kind": "create-table", "keyspace": "customer", "shard": "-80",
+                "table": format!("t{n}"), "statement": format!("create table t{n} (\n{columns}```)")}),
+        )
+    });
+    let mut noted = first();
+    for n in 0..3_000 {
+        noted.notes.push(vtplan_planner::plan::Note {
+            object: format!("commerce.t{n}"),
+            text: long.clone(),
+        });
+    }
+    for (plan, what) in [
+        (drops, "of 2000 destructive steps, "),
+        (creations, "of 2000 definitions"),
+        (noted, "of 3001 notes"),
+    ] {
+        let text = markdown(&plan);
+        assert!(text.len() <= markdown::LIMIT, "{} bytes", text.len());
+        assert!(text.len() > markdown::LIMIT / 4, "{} bytes", text.len());
+        let last = text.trim_end().lines().last().expect("a line");
+        assert!(last.contains("Left out: ") && last.contains(what), "{last}");
+        assert_eq!(
+            text.matches("<details>").count(),
+            text.matches("</details>").count()
+        );
+        // What opens a block of code closes it.
+        assert_eq!(text.lines().filter(|l| l.starts_with("```")).count() % 2, 0);
+    }
+}
+
+#[test]
+fn a_refusal_fits_into_a_comment_too() {
+    let details = "`````` x\n".repeat(20_000);
+    let text = markdown::refusal("the spec has 1 error", &details, &[], Some("shop/eu"));
+    assert!(text.len() <= markdown::LIMIT);
+    assert!(text.starts_with("<!-- vtplan-plan shop/eu -->\n"));
+    assert!(text.contains("left out"));
+}
+
+#[test]
+fn what_specs_say_does_not_become_markup_in_a_comment() {
+    let mut evil = second();
+    evil.cluster = "a`b".to_owned();
+    for step in &mut evil.steps {
+        step.reason = "<img src=x onerror=y> @team | `</details>` [a](http://b) #1".to_owned();
+    }
+    evil.notes.push(vtplan_planner::plan::Note {
+        object: "x` <script>".to_owned(),
+        text: "</details> @team".to_owned(),
+    });
+    let text = markdown(&evil);
+    let mut fence: Option<&str> = None;
+    for line in text.lines() {
+        let ticks = &line[..line.len() - line.trim_start_matches('`').len()];
+        match fence {
+            Some(open) => {
+                if line == open {
+                    fence = None;
+                }
+            }
+            None if ticks.len() >= 3 => fence = Some(ticks),
+            None => {
+                let known = ["<!-- vtplan-plan -->", "</details>"].contains(&line)
+                    || line.starts_with("<details><summary>");
+                let outside: String = line.split('`').step_by(2).collect();
+                assert!(
+                    known || !outside.contains("<img") && !outside.contains("<script"),
+                    "{line}"
+                );
+                assert!(!outside.contains("@team"), "{line}");
+                assert!(known || !outside.contains("</details>"), "{line}");
+            }
+        }
+    }
+    assert_eq!(fence, None, "every block of code ends");
 }

@@ -12,16 +12,18 @@ use super::view::{Body, Item, Sign, View, view};
 use super::when;
 
 /// How much a plan's text says.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone, Default)]
 pub struct Options {
     /// Reasons of all steps, not only of those that ask for one.
     pub reasons: bool,
+    /// What the plan was compared with, if not the cluster.
+    pub compared_with: Option<String>,
 }
 
 /// The whole plan. Ends with its summary line.
-pub fn plan(plan: &Plan, options: Options) -> String {
+pub fn plan(plan: &Plan, options: &Options) -> String {
     if plan.is_empty() {
-        return no_changes(plan);
+        return no_changes(plan, options);
     }
     let view = view(plan);
     let mut text = format!(
@@ -29,6 +31,9 @@ pub fn plan(plan: &Plan, options: Options) -> String {
         plan.cluster.bold(),
         legend(&view)
     );
+    if let Some(with) = &options.compared_with {
+        text.push_str(&format!("Compared with {with}.\n\n"));
+    }
     text.push_str(&destructive(plan));
     for item in &view.items {
         write_item(&mut text, item, &Around::default(), options);
@@ -44,9 +49,12 @@ pub fn plan(plan: &Plan, options: Options) -> String {
     text
 }
 
-fn no_changes(plan: &Plan) -> String {
+fn no_changes(plan: &Plan, options: &Options) -> String {
     let first = format!("{} Cluster ", "No changes.".green().bold());
     let mut text = format!("{first}{} is what the spec says.\n", plan.cluster.bold());
+    if let Some(with) = &options.compared_with {
+        text.push_str(&format!("Compared with {with}.\n"));
+    }
     let notes = notes(plan);
     if !notes.is_empty() {
         text.push('\n');
@@ -137,7 +145,7 @@ struct Around<'a> {
 }
 
 /// One item and what is in it.
-fn write_item(text: &mut String, item: &Item, around: &Around<'_>, options: Options) {
+fn write_item(text: &mut String, item: &Item, around: &Around<'_>, options: &Options) {
     let indent = around.depth + 1;
     let column = around.column;
     let margin = "  ".repeat(indent);

@@ -26,7 +26,12 @@ pub fn duration(d: Duration) -> String {
 
 /// The time now, as records have it.
 pub fn now() -> UnixMillis {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    millis(SystemTime::now())
+}
+
+/// A time as records have it.
+pub fn millis(at: SystemTime) -> UnixMillis {
+    let since = at.duration_since(UNIX_EPOCH);
     // A clock before 1970 is shown as 1970.
     since.map_or(0, |d| d.as_millis() as UnixMillis)
 }

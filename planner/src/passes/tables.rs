@@ -309,6 +309,7 @@ fn drop_table(
             keyspace: work.keyspace.clone(),
             shard: work.shard.clone(),
             table: name.clone(),
+            before: table.definition.clone(),
         },
         Risk::Destructive,
         estimates::of_table(table, false),

@@ -181,6 +181,7 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
             keyspace,
             shard,
             table,
+            ..
         } => {
             if let Some(tables) = tables(live, keyspace, shard) {
                 tables.remove(table);

@@ -206,6 +206,7 @@ fn data_goes_only_where_the_spec_said_so() {
                         keyspace,
                         shard,
                         table,
+                        ..
                     } => {
                         let rows = table_of(live, keyspace, shard, table).map(|t| t.rows);
                         prop_assert!(

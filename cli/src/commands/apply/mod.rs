@@ -18,6 +18,7 @@ use clap::Args;
 use clap::builder::{PossibleValuesParser, TypedValueParser as _};
 use vtplan_agent::submit::{self, Approval};
 use vtplan_planner::desired::{ApprovePoint, Desired};
+use vtplan_planner::document::{Against, Document};
 use vtplan_planner::plan::{Action, Plan};
 use vtplan_planner::spec::{self, ProcessSecrets};
 use vtplan_state::cluster::Cluster;
@@ -512,12 +513,16 @@ fn check_fresh(path: &Path, file: &PlanFile, now: &Planned) -> Result<(), CliErr
     if file.plan.live_digest == now.plan.live_digest {
         return Ok(());
     }
+    let made = std::fs::metadata(path).and_then(|file| file.modified());
+    let made = match made {
+        Ok(at) => format!(" {}", when::ago(when::millis(at), when::now())),
+        Err(_) => String::new(),
+    };
     Err(CliError::new(
         "stale-plan",
         format!(
-            "the plan file `{}` is stale: the cluster has changed since it was made {}",
+            "the plan file `{}` is stale: the cluster has changed since it was made{made}",
             path.display(),
-            when::ago(file.made_at, when::now())
         ),
     )
     .help("make a new one with `vtplan plan SPEC --out FILE`, and review that"))
@@ -525,14 +530,16 @@ fn check_fresh(path: &Path, file: &PlanFile, now: &Planned) -> Result<(), CliErr
 
 pub fn print_plan(plan: &Plan, json: bool, global: &Global) {
     if json {
-        let mut plan = serde_json::to_value(plan).expect("a plan serializes");
-        render::json::redact(&mut plan);
+        let plan = render::json::value(&Document {
+            plan,
+            against: Against::Live,
+        });
         out(&format!(
             "{}\n",
             serde_json::json!({ "format": 1, "type": "plan", "plan": plan })
         ));
     } else if !global.quiet {
-        super::plan::print(plan, PlanFormat::Text, global);
+        super::plan::print(plan, PlanFormat::Text, &super::plan::How::default(), global);
     }
 }
 

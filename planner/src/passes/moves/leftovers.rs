@@ -62,6 +62,7 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, moves: &Moves, shards: &[Sha
                     keyspace: work.keyspace.clone(),
                     shard: work.shard.clone(),
                     table: name.clone(),
+                    before: seen.definition.clone(),
                 },
                 Risk::Destructive,
                 estimates::of_table(seen, false),

@@ -1,9 +1,10 @@
-//! One step of a plan in words.
+//! One step of a plan in words, and what of a cluster it belongs to.
 
-use vtplan_planner::plan::{Action, Step};
 use vtplan_state::model::{
     HostName, KeyspaceName, ShardName, Side, TableName, WorkflowKind, WorkflowName, WorkflowSide,
 };
+
+use crate::plan::{Action, Step};
 
 /// What a step does, as an order: `create tablet zone1-0000000100 (commerce/0, replica)`.
 pub fn describe(step: &Step) -> String {
@@ -66,6 +67,7 @@ pub fn describe(step: &Step) -> String {
             keyspace,
             shard,
             table,
+            ..
         } => format!("drop table {table} in {keyspace}/{shard}"),
         Action::InitSequence {
             keyspace,
