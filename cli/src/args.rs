@@ -143,6 +143,8 @@ pub enum Command {
     Schema(commands::schema::SchemaArgs),
     /// Show what a spec would change
     Plan(commands::plan::PlanArgs),
+    /// Write the live state to a file, to plan against without the cluster
+    Export(commands::export::ExportArgs),
     /// Make a cluster what a spec or a plan file says
     Apply(commands::apply::ApplyArgs),
     /// Show the cluster, a part of it, or a plan
@@ -181,6 +183,7 @@ impl Command {
             | Self::Fmt(_)
             | Self::Convert(_)
             | Self::Schema(_)
+            | Self::Export(_)
             | Self::Completions(_) => false,
         }
     }

@@ -112,6 +112,13 @@ impl CliError {
         self
     }
 
+    /// Says of what the message is, where there is more than one thing of the kind.
+    #[must_use]
+    pub fn of_what(mut self, what: &str) -> Self {
+        self.0.message = format!("{what}: {}", self.0.message);
+        self
+    }
+
     #[must_use]
     pub fn help(mut self, help: impl Into<String>) -> Self {
         self.0.help = Some(help.into());

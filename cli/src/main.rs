@@ -7,10 +7,12 @@
 //! - [`error`]: what a failed command says, and exit codes.
 //! - [`waits`]: approvals, soaks and windows that a plan waits for. [`workflows`]: workflows by name.
 
+mod against;
 mod args;
 mod commands;
 mod context;
 mod error;
+mod files;
 mod local;
 mod logging;
 mod output;

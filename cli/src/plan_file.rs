@@ -1,8 +1,6 @@
 //! Saved plans: what `plan --out` writes and `apply` and `show` read.
 
-use std::fs::OpenOptions;
-use std::io::Write as _;
-use std::os::unix::fs::OpenOptionsExt as _;
+use std::io;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +9,7 @@ use vtplan_planner::plan::{PLAN_FORMAT, Plan};
 use vtplan_planner::spec;
 
 use crate::error::CliError;
+use crate::files;
 
 /// The format of plan files that this version writes.
 const FORMAT: u32 = 1;
@@ -40,28 +39,8 @@ impl PlanFile {
     /// Writes the file, readable by its owner alone: it holds the verifiers of users. Whoever
     /// reads it meanwhile sees the old one or the new one.
     pub fn write(&self, path: &Path) -> Result<(), CliError> {
-        let text = serde_json::to_vec_pretty(self).expect("a plan file serializes");
-        let mut name = path.file_name().unwrap_or_default().to_owned();
-        name.push(format!(".{}.new", std::process::id()));
-        let new = path.with_file_name(name);
-        let write = || {
-            let mut file = OpenOptions::new()
-                .write(true)
-                .create_new(true)
-                .mode(0o600)
-                .open(&new)?;
-            file.write_all(&text)?;
-            file.sync_all()?;
-            std::fs::rename(&new, path)
-        };
-        write().map_err(|e| {
-            // Best effort; the error that is told is the first one.
-            let _ = std::fs::remove_file(&new);
-            CliError::new(
-                "io",
-                format!("cannot write the plan file `{}`", path.display()),
-            )
-            .because(&e)
+        files::replace(path, 0o600, "plan file", |writer| {
+            serde_json::to_writer_pretty(writer, self).map_err(io::Error::from)
         })
     }
 

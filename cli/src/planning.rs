@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use owo_colors::OwoColorize as _;
-use vtplan_agent::observe;
+use vtplan_agent::observe::{self, Gathered};
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::Live;
 use vtplan_planner::make_plan;
@@ -64,6 +64,15 @@ pub async fn live(
     let Some(cluster) = cluster else {
         return Ok(Live::default());
     };
+    Ok(gather(global, cluster, desired).await?.live)
+}
+
+/// What there is of the cluster, and which hosts could not be asked. These are warned of.
+pub async fn gather(
+    global: &Global,
+    cluster: &Cluster,
+    desired: Option<&Desired>,
+) -> Result<Gathered, CliError> {
     let gathered = observe::gather(cluster, &context::agents(cluster).await?, desired)
         .await
         .map_err(|e| match e {
@@ -78,7 +87,7 @@ pub async fn live(
             ));
         }
     }
-    Ok(gathered.live)
+    Ok(gathered)
 }
 
 /// Loads a spec, observes its cluster, and plans.

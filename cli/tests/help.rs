@@ -18,6 +18,7 @@ fn every_command_explains_itself() {
         "convert",
         "schema",
         "plan",
+        "export",
         "apply",
         "show",
         "history",
@@ -56,7 +57,7 @@ fn every_help_has_examples() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 17);
+    assert_eq!(seen, 18);
 }
 
 #[test]

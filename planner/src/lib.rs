@@ -5,13 +5,16 @@
 //! - [`plan`]: what a plan is. [`passes`] make it.
 //! - [`ids`]: the names of steps; [`words`]: steps as people read them.
 //! - [`document`]: a plan for programs, and its JSON Schema.
+//! - [`export`]: the live state as a file. [`against`]: plans without a cluster.
 //! - [`simulate`]: what the live state is after a step, for tests of the law that a plan, cut
 //!   anywhere, is continued by planning again.
 //!
 //! Everything from `desired` on is pure: no IO, no clock, no randomness, no async.
 
+pub mod against;
 pub mod desired;
 pub mod document;
+pub mod export;
 pub mod ids;
 pub mod live;
 pub mod passes;

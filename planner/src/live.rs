@@ -20,6 +20,10 @@ pub struct Observed {
     /// prints (`SHOW CREATE TABLE`) after running it in a scratch database. Statements that no
     /// server has been asked about are missing.
     pub canonical: BTreeMap<KeyspaceName, BTreeMap<String, Canonical>>,
+    /// No server can be asked: what `canonical` does not have is compared as text, and the plan says
+    /// so. Such a plan is for reading.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub no_servers: bool,
 }
 
 /// What a server makes of a desired statement.

@@ -6,6 +6,7 @@ pub mod completions;
 pub mod convert;
 pub mod destroy;
 pub mod down;
+pub mod export;
 pub mod fmt;
 pub mod gate;
 pub mod history;
@@ -43,6 +44,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Convert(args) => convert::run(args, &global),
         Command::Schema(args) => schema::run(args, &global),
         Command::Plan(args) => block_on(plan::run(args, &global)),
+        Command::Export(args) => block_on(export::run(args, &global)),
         Command::Apply(args) => block_on(apply::run(args, &global)),
         Command::Show(args) => block_on(show::run(args, &global)),
         Command::History(args) => block_on(history::run(args, &global)),

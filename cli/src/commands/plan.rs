@@ -8,8 +8,9 @@ use vtplan_planner::plan::Plan;
 use vtplan_planner::spec::ProcessSecrets;
 
 use super::Outcome;
+use crate::against;
 use crate::args::{Global, PlanFormat};
-use crate::error::Exit;
+use crate::error::{CliError, Exit};
 use crate::output::{err, out, stream};
 use crate::plan_file::PlanFile;
 use crate::planning;
@@ -22,6 +23,8 @@ Examples:
   vtplan plan shop.yaml --out shop.plan && vtplan apply shop.plan
   vtplan plan specs/ --format markdown         For a comment on a pull request
   vtplan plan shop.yaml --format json          As `vtplan schema plan` describes it
+  vtplan plan specs/ --against live.json       With an export, without access to the cluster
+  vtplan plan specs/ --against ../main/specs/  With another spec
   vtplan plan shop.yaml --detailed-exitcode    Exit with 2 if there are changes";
 
 #[derive(Args, Debug)]
@@ -30,6 +33,10 @@ pub struct PlanArgs {
     /// Spec files, or folders of them; together they are one spec
     #[arg(value_name = "SPEC", required = true)]
     pub specs: Vec<PathBuf>,
+    /// Compare with another spec, or with an export of the live state, rather than with the
+    /// cluster; nothing is asked of store and agents
+    #[arg(long, value_name = "SPEC|EXPORT", conflicts_with = "out")]
+    pub against: Vec<PathBuf>,
     /// Save the plan, for `vtplan apply FILE`
     #[arg(long, value_name = "FILE")]
     pub out: Option<PathBuf>,
@@ -72,26 +79,17 @@ pub fn marker(name: &str) -> Result<String, String> {
 }
 
 pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
-    let how = How {
-        marker: args.marker.clone(),
-        ..How::default()
-    };
-    // Without a password the plan is the same but for the user it belongs to, and says so.
-    let planned = match planning::plan_spec(global, &args.specs, &ProcessSecrets).await {
-        Ok(planned) => planned,
+    let (plan, how) = match make(&args, global).await {
+        Ok(made) => made,
         Err(error) => {
             // What there is no plan for is to be reviewed too.
             if args.format == PlanFormat::Markdown {
-                out(&error.markdown(how.marker.as_deref()));
+                out(&error.markdown(args.marker.as_deref()));
             }
             return Err(error);
         }
     };
-    let plan = &planned.plan;
-    if let Some(path) = &args.out {
-        PlanFile::new(plan.clone(), planned.desired).write(path)?;
-    }
-    print(plan, args.format, &how, global);
+    print(&plan, args.format, &how, global);
     if let Some(path) = &args.out
         && args.format == PlanFormat::Text
         && !global.quiet
@@ -106,6 +104,23 @@ pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
     } else {
         Exit::Done
     })
+}
+
+/// Makes the plan, and saves it where that is asked for.
+async fn make(args: &PlanArgs, global: &Global) -> Result<(Plan, How), CliError> {
+    let marker = args.marker.clone();
+    if !args.against.is_empty() {
+        let loaded = planning::load_spec(global, &args.specs, &ProcessSecrets)?;
+        let (plan, against) = against::plan(global, &loaded.desired, &args.against)?;
+        return Ok((plan, How { marker, against }));
+    }
+    // Without a password the plan is the same but for the user it belongs to, and says so.
+    let planned = planning::plan_spec(global, &args.specs, &ProcessSecrets).await?;
+    if let Some(path) = &args.out {
+        PlanFile::new(planned.plan.clone(), planned.desired).write(path)?;
+    }
+    let against = Against::Live;
+    Ok((planned.plan, How { marker, against }))
 }
 
 /// Prints a plan as it was asked for.

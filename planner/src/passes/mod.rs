@@ -23,6 +23,7 @@ mod sequences;
 mod shards;
 mod tables;
 mod tablets;
+mod texts;
 mod uids;
 mod users;
 mod view;

@@ -15,6 +15,7 @@ use super::foreign_keys::{self, Ordered};
 use super::moves::{Moves, leftovers};
 use super::previous::Previous;
 use super::tablets::ShardWork;
+use super::texts::{self, TextDifference};
 use super::view::{Tables, View};
 use crate::desired::OnRemove;
 use crate::ids;
@@ -110,7 +111,9 @@ fn shard_steps(
             }
             Some(there) => {
                 let steps = draft.len();
-                compare(draft, work, index, table.name, statement, *canonical, there);
+                compare(
+                    view, draft, work, index, table.name, statement, *canonical, there,
+                );
                 if draft.len() > steps {
                     refuse_while_moving(draft, moves, work, table.name, "changes");
                 }
@@ -159,7 +162,12 @@ fn create(draft: &mut Draft, work: &ShardWork, index: usize, table: &Ordered, st
     );
 }
 
+#[expect(
+    clippy::too_many_arguments,
+    reason = "one table of one shard, with all that is known of it"
+)]
 fn compare(
+    view: &View,
     draft: &mut Draft,
     work: &ShardWork,
     index: usize,
@@ -174,6 +182,10 @@ fn compare(
         // Reported for the keyspace.
         Some(Canonical::Refused(_)) => return,
         None if definitions::same_text(live, statement) => return,
+        None if view.live.observed.no_servers => {
+            compare_texts(view, draft, work, index, name, statement, there);
+            return;
+        }
         None => (
             statement,
             "could not be compared with the schema file, for no server told what it makes of the \
@@ -218,6 +230,74 @@ fn compare(
                 &format!("spec {}.{name}", work.keyspace),
             )),
         }),
+    }
+}
+
+/// Where no server can be asked what it makes of the statement.
+fn compare_texts(
+    view: &View,
+    draft: &mut Draft,
+    work: &ShardWork,
+    index: usize,
+    name: &TableName,
+    statement: &str,
+    there: &ObservedTable,
+) {
+    let object = format!("{}.{name}", work.keyspace);
+    let Some(old) = texts::statement_of(view, work.keyspace, &there.definition) else {
+        draft.note(
+            object,
+            "no server was asked about its statement, and as a text that cannot be compared with \
+             what is there: whether the table is what the schema file says is not known",
+        );
+        return;
+    };
+    match texts::compare(old, statement) {
+        TextDifference::None => {
+            draft.note(object, "its statement was compared as a text only");
+        }
+        TextDifference::AutoIncrementOff(column) => {
+            draft.note(object, "its statement was compared as a text only");
+            draft.step_estimated(
+                work.order(Phase::Alter, 0, index),
+                Action::AlterTable {
+                    keyspace: work.keyspace.clone(),
+                    shard: work.shard.clone(),
+                    table: name.clone(),
+                    statement: definitions::modify_columns(name.as_str(), &[column]),
+                    before: old.to_owned(),
+                    after: statement.to_owned(),
+                },
+                Risk::Disruptive,
+                estimates::of_table(there, true),
+                format!(
+                    "the schema file has no AUTO_INCREMENT in {}.{name}",
+                    work.keyspace
+                ),
+                vec![ids::apply_vschema(work.keyspace)],
+            );
+        }
+        TextDifference::Other => {
+            let shard = format!("{}/{}", work.keyspace, work.shard);
+            draft.errors.push(PlanError {
+                code: "table-differs".to_owned(),
+                object: format!("{shard}:{name}"),
+                problem: "the statement in the schema file is another one than the table was made \
+                          by (compared as texts)"
+                    .to_owned(),
+                help: format!(
+                    "this version does not change existing tables (but for an AUTO_INCREMENT that \
+                     goes): set the schema file back, or run your own ALTER TABLE on `{shard}` \
+                     through a gate and plan again"
+                ),
+                diff: Some(definitions::diff(
+                    old,
+                    statement,
+                    &format!("applied {object}"),
+                    &format!("spec {object}"),
+                )),
+            });
+        }
     }
 }
 

@@ -35,6 +35,7 @@ pub use files::Language;
 pub use format::{Converted, convert, format};
 pub use secrets::{MissingSecret, NoSecrets, ProcessSecrets, Secrets};
 pub use shape::json_schema::json_schema;
+pub(crate) use sql::lexer;
 
 /// A spec that can be planned with.
 #[derive(Debug, Clone)]

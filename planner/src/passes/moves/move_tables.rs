@@ -16,6 +16,7 @@ use crate::live::{Canonical, ObservedTable};
 use crate::passes::draft::Draft;
 use crate::passes::foreign_keys;
 use crate::passes::previous::Previous;
+use crate::passes::texts::{self, TextDifference};
 use crate::passes::view::{Tables, View};
 
 /// MoveTables that have not begun.
@@ -400,6 +401,16 @@ fn check_table(
             continue;
         };
         let object = format!("{}/{shard}:{table}", source.keyspace);
+        if wanted.is_none() && view.live.observed.no_servers {
+            let old = texts::statement_of(view, source.keyspace, &seen.definition);
+            if old.is_none_or(|old| texts::compare(old, statement) == TextDifference::Other) {
+                draft.note(
+                    format!("{to}.{table}"),
+                    "no server was asked about its statement: whether the rows that move fit into \
+                     the new table is not known",
+                );
+            }
+        }
         let same_flavor = flavor.is_some() && flavor == source.flavor;
         let found = wanted.map(|w| columns::differences(&seen.definition, w, same_flavor));
         match found {
