@@ -12,6 +12,7 @@ use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use vtplan_planner::live::{Canonical, ObservedTablet};
 use vtplan_state::cluster::Cluster;
+use vtplan_state::export::Export;
 use vtplan_state::model::{HostName, HostRecord, KeyspaceName, TabletAlias, WorkflowName};
 use vtplan_state::store::StoreError;
 
@@ -135,6 +136,17 @@ impl AgentClients {
     }
 }
 
+impl AgentClients {
+    /// A client for an agent that has no record. `host` is for messages.
+    pub fn at(&self, host: HostName, url: String) -> AgentClient {
+        AgentClient {
+            host,
+            url,
+            clients: self.clone(),
+        }
+    }
+}
+
 /// Puts the cluster's token into every call.
 #[derive(Clone)]
 pub struct ShowToken(pub Arc<str>);
@@ -174,6 +186,17 @@ impl AgentClient {
         let ask = request(v1::DescribeRequest {}, limit);
         self.call(limit, |mut stub| async move { stub.describe(ask).await })
             .await
+    }
+
+    /// The agent's copy of the cluster's records.
+    pub async fn records(&self) -> Result<Export, CallError> {
+        let limit = self.clients.timeouts.observe;
+        let ask = request(v1::RecordsRequest {}, limit);
+        let answer = self
+            .call(limit, |mut stub| async move { stub.records(ask).await })
+            .await?;
+        Export::parse(answer.document.as_bytes())
+            .map_err(|error| self.error(CallErrorKind::BadAnswer(error.to_string())))
     }
 
     /// What the agent sees of its tablets. `tables`: with the definitions and statistics of the

@@ -4,6 +4,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use thiserror::Error;
+use vtplan_state::model::TabletAlias;
 use vtplan_state::store::StoreError;
 
 /// What ends an agent, or keeps one of its tablets from being as its record says.
@@ -16,6 +17,16 @@ pub enum AgentError {
         "the store holds no cluster `{wanted}` but {found}: use that name, or another store for the new cluster"
     )]
     OtherCluster { wanted: String, found: String },
+
+    #[error(
+        "the state store {url} holds no cluster `{cluster}`, but this host has tablets of it, such as {tablet}: the store was lost, or another one is meant; put the records back with `vtplan import cluster --data-dir {dir}` or `vtplan state import FILE`, or name the right store with --state; if nobody needs the tablets, give this agent another --data-dir", dir = data_dir.display()
+    )]
+    StoreLost {
+        url: String,
+        cluster: String,
+        tablet: TabletAlias,
+        data_dir: PathBuf,
+    },
 
     #[error(
         "the host name `{name}` does not resolve ({why}); give an address that others can reach, for example --advertise 192.0.2.10"

@@ -40,6 +40,11 @@ pub struct Host {
 }
 
 impl Host {
+    /// Whether a record of a cluster is that of the cluster which this agent joined.
+    pub fn is_own(&self, cluster: Option<&ClusterRecord>) -> bool {
+        cluster.is_some_and(|cluster| cluster.is_same(&self.identity))
+    }
+
     /// Whether others see this host as alive.
     pub fn has_lease(&self) -> bool {
         let lease = self.lease.lock().unwrap_or_else(PoisonError::into_inner);

@@ -25,6 +25,7 @@ pub mod host;
 pub mod mysqld;
 pub mod observe;
 pub mod proto;
+pub mod records_copy;
 pub mod register;
 pub mod run;
 pub mod service;

@@ -1,5 +1,6 @@
 //! The cluster that the agent joins and the host's record, which lives as long as the agent does.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -10,9 +11,39 @@ use vtplan_state::store::lease::LeaseKeeper;
 use vtplan_state::store::{Store, StoreError};
 
 use crate::error::AgentError;
+use crate::mysqld::TabletDir;
+use crate::mysqld::folder;
 
 /// How often a name that is in use is tried again.
 const RETRY: Duration = Duration::from_millis(200);
+
+/// Refuses a store without the cluster when this host has tablets of it: the store was lost, or is
+/// another one. A cluster made anew under that name would not be theirs.
+///
+/// # Errors
+/// [`AgentError::StoreLost`].
+pub async fn check_not_lost(
+    store: &Arc<dyn Store>,
+    name: &str,
+    data_dir: &Path,
+) -> Result<(), AgentError> {
+    if Cluster::open(store.clone(), name).await?.is_some() {
+        return Ok(());
+    }
+    let tablets_dir = data_dir.join("tablets");
+    for alias in folder::scan(&tablets_dir)?.tablets {
+        let marker = TabletDir::new(&tablets_dir, &alias).marker()?;
+        if marker.is_some_and(|marker| marker.cluster == name) {
+            return Err(AgentError::StoreLost {
+                url: store.url().to_owned(),
+                cluster: name.to_owned(),
+                tablet: alias,
+                data_dir: data_dir.to_owned(),
+            });
+        }
+    }
+    Ok(())
+}
 
 /// The cluster `name`; made when the store holds no cluster at all.
 ///

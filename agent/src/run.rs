@@ -28,6 +28,7 @@ use crate::error::AgentError;
 use crate::flavor;
 use crate::host::Host;
 use crate::mysqld::{Program, Templates};
+use crate::records_copy;
 use crate::register;
 use crate::service::{self, AgentService};
 use crate::stream::keeper;
@@ -80,6 +81,7 @@ impl Agent {
             })?
             .port();
 
+        register::check_not_lost(&store, &config.cluster, &data_dir).await?;
         let (cluster, identity) = register::join(store, &config.cluster).await?;
         let credentials = cluster.ensure_credentials().await?;
         let token = credentials.agent_token.clone();
@@ -125,6 +127,7 @@ impl Agent {
         });
         let tablets = Arc::new(Tablets::default());
         let streams = Arc::new(Streams::default());
+        let copy = Arc::new(records_copy::Copy::default());
         let (stopping, _) = watch::channel(false);
         let mut tasks = JoinSet::new();
         let service = AgentService {
@@ -133,6 +136,7 @@ impl Agent {
             host: record.clone(),
             tablets: tablets.clone(),
             streams: streams.clone(),
+            copy: copy.clone(),
             health_changes: host.health_changes.subscribe(),
         };
         tasks.spawn(service::serve(listener, service, stopping.subscribe()));
@@ -143,6 +147,15 @@ impl Agent {
         tasks.spawn(until(
             stopping.subscribe(),
             keeper::keep(host.clone(), streams, watch.receiver()),
+        ));
+        tasks.spawn(until(
+            stopping.subscribe(),
+            records_copy::keep(
+                host.clone(),
+                copy,
+                records_copy::path(&data_dir),
+                watch.receiver(),
+            ),
         ));
         tasks.spawn(until(
             stopping.subscribe(),

@@ -1,6 +1,7 @@
 //! All tablets of the host: a task for each that has a record, an end for each whose record is
 //! gone. Folders are only removed when a reachable store says that the cluster they were made for
-//! has dropped the tablet; whatever else is found is left alone and told.
+//! has dropped the tablet, and the records have not been put back from a copy since it was seen in
+//! them, which may be older than the tablet; whatever else is found is left alone and told.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::PathBuf;
@@ -97,7 +98,7 @@ async fn follow(
     records: &watch::Receiver<Arc<Snapshot>>,
     tasks: &mut JoinSet<TabletAlias>,
 ) -> Result<BTreeMap<TabletAlias, String>, AgentError> {
-    if snapshot.cluster.as_ref() != Some(&host.identity) {
+    if !host.is_own(snapshot.cluster.as_ref()) {
         // Whatever these records are, they are not this cluster's.
         return Err(AgentError::Refused(format!(
             "the store {} no longer has the cluster `{}` that this agent joined; the servers are left as they are",
@@ -175,9 +176,10 @@ async fn what_to_do(
     let identity = host.cluster.record().await?;
     let store = host.cluster.store();
     let record = store.get(&host.cluster.keys().tablet(alias)).await?;
-    if identity.as_ref() != Some(&host.identity) || record.is_some() {
-        return Ok(Err("the store does not say yet that it is gone".to_owned()));
-    }
+    let generation = match &identity {
+        Some(identity) if host.is_own(Some(identity)) && record.is_none() => identity.generation,
+        _ => return Ok(Err("the store does not say yet that it is gone".to_owned())),
+    };
     if !dir.exists() {
         return Ok(Ok((Order::Remove, None)));
     }
@@ -195,6 +197,12 @@ async fn what_to_do(
             "the folder {} is of another cluster, a `{}` that the store knows nothing of; remove it by hand if nobody needs it",
             dir.path().display(),
             marker.cluster
+        )));
+    }
+    if marker.generation != generation {
+        return Ok(Err(format!(
+            "the records were put back from a copy, and the tablet may be newer than that: nothing says that it was deleted. If nobody needs its data, stop its server and remove the folder {}",
+            dir.path().display()
         )));
     }
     Ok(Ok((Order::Remove, Some(marker.tablet))))

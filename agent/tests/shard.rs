@@ -12,6 +12,7 @@ use vtplan_agent::proto::v1::{
     CanonicalizeRequest, ExecuteSqlRequest, SetReadOnlyRequest, WaitForPositionRequest,
 };
 use vtplan_planner::live::ObservedRole;
+use vtplan_state::export::{Export, Mode, restore};
 use vtplan_state::model::{Durability, TabletType};
 use vtplan_state::store::Op;
 
@@ -336,7 +337,8 @@ async fn a_folder_that_is_not_provably_dropped_stays() {
     }
     assert!(unmarked.exists() && foreign.exists() && !half.exists());
 
-    // An emptied store drops nothing.
+    // An emptied store drops nothing, nor does a copy that is older than the tablet.
+    let copy = Export::take(&lab.cluster).await.unwrap().unwrap();
     lab.put_tablet(&lab.tablet(101, TabletType::Replica)).await;
     lab.wait("the server is not up", |seen| running(seen, 101).is_some())
         .await;
@@ -346,6 +348,34 @@ async fn a_folder_that_is_not_provably_dropped_stays() {
     let seen = lab.observe(false).await;
     assert!(running(&seen, 101).is_some(), "{seen:?}");
     assert!(lab.tablet_dir(101).exists());
+    restore(&lab.store, &copy, Mode::IntoEmpty, "me@here")
+        .await
+        .unwrap();
+    lab.put_tablet(&lab.tablet(102, TabletType::Replica)).await;
+    lab.wait("the records are not followed", |seen| {
+        running(seen, 102).is_some()
+    })
+    .await;
+    let seen = lab.observe(false).await;
+    assert!(running(&seen, 101).is_some(), "{seen:?}");
+    // Once the records have had it, that it is gone from them means what it says.
+    lab.put_tablet(&lab.tablet(101, TabletType::Replica)).await;
+    let noted = || {
+        let marker = std::fs::read_to_string(lab.tablet_dir(101).join("tablet.json"));
+        let marker: serde_json::Value = serde_json::from_str(&marker.unwrap()).unwrap();
+        marker["generation"].as_u64() > Some(0)
+    };
+    let give_up = std::time::Instant::now() + Duration::from_secs(120);
+    while !noted() {
+        assert!(std::time::Instant::now() < give_up, "it is not noted");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+    let key = lab.cluster.keys().tablet(&alias(101));
+    lab.put(vec![Op::delete(key)]).await;
+    while lab.tablet_dir(101).exists() {
+        assert!(std::time::Instant::now() < give_up, "it is not removed");
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
     lab.end().await;
 }
 

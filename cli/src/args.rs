@@ -157,6 +157,10 @@ pub enum Command {
     Destroy(commands::destroy::DestroyArgs),
     /// Look at data moves, and drive them by hand
     Workflow(commands::workflow::WorkflowArgs),
+    /// Bring what exists under a spec
+    Import(commands::import::ImportArgs),
+    /// Save all records of a cluster, and put them back
+    State(commands::state::StateArgs),
     /// Show or release the apply lock
     Lock(commands::lock::LockArgs),
     /// Print a shell's completion script
@@ -176,6 +180,8 @@ impl Command {
             Self::History(a) => a.format == Format::Json,
             Self::Status(a) => a.format == Format::Json,
             Self::Workflow(a) => a.wants_json(),
+            Self::Import(a) => a.wants_json(),
+            Self::State(a) => a.wants_json(),
             Self::Lock(a) => a.wants_json(),
             Self::Destroy(a) => a.format == Format::Json,
             Self::Agent(_)

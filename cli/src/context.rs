@@ -150,6 +150,7 @@ pub fn store_error(error: &StoreError) -> CliError {
             .help("another store is named with `--state URL` or `VTPLAN_STATE`"),
         StoreError::NewerFormat { .. } => CliError::from_error("store-newer", error),
         StoreError::BadUrl { .. } => CliError::from_error("bad-state-url", error),
+        StoreError::Restoring { .. } => CliError::from_error("restoring", error),
         StoreError::Record { .. } => CliError::from_error("bad-record", error),
         _ => CliError::from_error("store", error),
     }

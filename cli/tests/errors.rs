@@ -103,6 +103,7 @@ async fn a_store_of_a_newer_version_is_refused() {
         format: 2,
         created_at: 1,
         created_by: "9.0.0".to_owned(),
+        generation: 0,
     };
     put(&cluster, vec![Op::put(cluster.keys().cluster(), &record)]).await;
     check!(place, "store-newer-status", ["status"]);

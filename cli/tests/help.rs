@@ -25,6 +25,8 @@ fn every_command_explains_itself() {
         "status",
         "destroy",
         "workflow",
+        "import",
+        "state",
         "lock",
         "completions",
     ] {
@@ -36,6 +38,15 @@ fn every_command_explains_itself() {
         let name = format!("help-workflow-{command}");
         check!(place, name, ["workflow", command, "--help"]);
     }
+    for command in ["export", "import", "backup"] {
+        let name = format!("help-state-{command}");
+        check!(place, name, ["state", command, "--help"]);
+    }
+    check!(
+        place,
+        "help-import-cluster",
+        ["import", "cluster", "--help"]
+    );
     check!(place, "help-lock-show", ["lock", "show", "--help"]);
     check!(place, "help-lock-release", ["lock", "release", "--help"]);
 }
@@ -57,7 +68,7 @@ fn every_help_has_examples() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 18);
+    assert_eq!(seen, 20);
 }
 
 #[test]

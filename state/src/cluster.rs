@@ -39,15 +39,21 @@ impl std::fmt::Debug for Cluster {
 impl Cluster {
     /// The cluster `name`, whether or not the store holds anything of it. Does no IO.
     pub fn new(store: Arc<dyn Store>, name: &str) -> Result<Self, StoreError> {
-        // A name is a part of keys, as a cell's is, so the same characters are safe in it.
-        CellName::new(name).map_err(|error| StoreError::BadClusterName {
-            name: name.to_owned(),
-            why: error.why,
-        })?;
+        Self::check_name(name)?;
         Ok(Self {
             store,
             keys: Keys::new(name),
         })
+    }
+
+    /// Refuses what cannot be a cluster's name.
+    pub fn check_name(name: &str) -> Result<(), StoreError> {
+        // A name is a part of keys, as a cell's is, so the same characters are safe in it.
+        let checked = CellName::new(name).map_err(|error| StoreError::BadClusterName {
+            name: name.to_owned(),
+            why: error.why,
+        });
+        checked.map(|_| ())
     }
 
     /// The cluster `name`, if the store holds it. [`StoreError::NewerFormat`] if a newer vtplan
@@ -70,10 +76,18 @@ impl Cluster {
                 format: RECORD_FORMAT,
                 created_at: unix_millis(),
                 created_by: created_by.to_owned(),
+                generation: 0,
             };
-            let key = cluster.keys.cluster();
+            let (key, restoring) = (cluster.keys.cluster(), cluster.keys.restoring());
+            if cluster.store.get(&restoring).await?.is_some() {
+                return Err(StoreError::Restoring {
+                    url: cluster.store.url().to_owned(),
+                    name: name.to_owned(),
+                });
+            }
             let txn = Txn::new()
                 .when(Compare::Absent(key.clone()))
+                .when(Compare::Absent(restoring))
                 .then(Op::put(key, &record));
             cluster.store.txn(txn).await?;
         }

@@ -38,6 +38,9 @@ pub struct Marker {
     pub tablet: TabletRecord,
     /// The version of the server that the folder was made for.
     pub server_version: String,
+    /// The cluster's generation in which the tablet was seen in the records last.
+    #[serde(default)]
+    pub generation: u64,
 }
 
 /// The place of a tablet's folder.
@@ -166,6 +169,11 @@ impl TabletDir {
     /// Whose folder it is; `None` when it does not say.
     pub fn marker(&self) -> Result<Option<Marker>, AgentError> {
         read_json(&self.path.join("tablet.json"))
+    }
+
+    /// Writes down anew whose folder it is.
+    pub fn set_marker(&self, marker: &Marker) -> Result<(), AgentError> {
+        write_json(&self.path.join("tablet.json"), marker)
     }
 
     /// Removes the folder; its server must have stopped. Takes long: for a blocking thread.
@@ -310,6 +318,7 @@ mod tests {
                 flavor: FlavorKind::MariaDb,
             },
             server_version: "10.11.6".to_owned(),
+            generation: 0,
         }
     }
 

@@ -23,11 +23,13 @@ use crate::proto::v1::{
     CanonicalTable, CanonicalizeRequest, CanonicalizeResponse, DescribeRequest, DescribeResponse,
     ExecuteSqlRequest, ExecuteSqlResponse, HealthUpdate, ObserveRequest, ObserveResponse,
     ObserveStreamsRequest, ObserveStreamsResponse, PrepareFenceRequest, PrepareFenceResponse,
-    QueryRow, QuerySqlRequest, QuerySqlResponse, RemoveFenceRequest, RemoveFenceResponse,
-    ResumeStreamsRequest, ResumeStreamsResponse, SetFenceRequest, SetFenceResponse,
-    SetReadOnlyRequest, SetReadOnlyResponse, StreamHealthRequest, WaitForPositionRequest,
-    WaitForPositionResponse, WaitForStreamRequest, WaitForStreamResponse,
+    QueryRow, QuerySqlRequest, QuerySqlResponse, RecordsRequest, RecordsResponse,
+    RemoveFenceRequest, RemoveFenceResponse, ResumeStreamsRequest, ResumeStreamsResponse,
+    SetFenceRequest, SetFenceResponse, SetReadOnlyRequest, SetReadOnlyResponse,
+    StreamHealthRequest, WaitForPositionRequest, WaitForPositionResponse, WaitForStreamRequest,
+    WaitForStreamResponse,
 };
+use crate::records_copy::Copy;
 use crate::stream::progress::Streams;
 use crate::stream::wait::wait_for_stream;
 use crate::tablet::Tablet;
@@ -36,7 +38,7 @@ use crate::tablets::Tablets;
 /// The longest time between two messages about health.
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 /// Messages may hold the definitions of many tables.
-const MAX_MESSAGE: usize = 64 << 20;
+const MAX_MESSAGE: usize = 256 << 20;
 
 /// The metadata in which a caller shows [`vtplan_state::model::Credentials::agent_token`].
 pub const TOKEN_HEADER: &str = "vtplan-token";
@@ -76,6 +78,7 @@ pub struct AgentService {
     pub host: HostRecord,
     pub tablets: Arc<Tablets>,
     pub streams: Arc<Streams>,
+    pub copy: Arc<Copy>,
     /// Changes when a tablet's health has.
     pub health_changes: watch::Receiver<u64>,
 }
@@ -122,6 +125,22 @@ impl Agent for AgentService {
             host: self.host.name.to_string(),
             cell: self.host.cell.to_string(),
             version: self.host.version.clone(),
+        }))
+    }
+
+    async fn records(
+        &self,
+        request: Request<RecordsRequest>,
+    ) -> Result<Response<RecordsResponse>, Status> {
+        self.authorize(&request)?;
+        let copy = self.copy.newest().ok_or_else(|| {
+            Status::not_found(format!(
+                "host {} has no copy of the records",
+                self.host.name
+            ))
+        })?;
+        Ok(Response::new(RecordsResponse {
+            document: copy.to_text(),
         }))
     }
 

@@ -46,7 +46,7 @@ pub async fn keep(
     let mut hosts = Hosts::new();
     loop {
         let snapshot = records.borrow_and_update().clone();
-        if snapshot.cluster.as_ref() == Some(&host.identity) {
+        if host.is_own(snapshot.cluster.as_ref()) {
             for (name, record) in &snapshot.hosts {
                 hosts.insert(name.clone(), record.clone());
             }
@@ -159,14 +159,28 @@ async fn run(
                 continue;
             }
         };
-        info!(%lock, token = guard.token(), "running a stream");
+        // Revisions begin anew in a store that took the place of one that was lost.
+        let token = match host.cluster.record().await {
+            Ok(Some(cluster)) => cluster.generation + guard.token(),
+            Ok(None) => {
+                warn!(%lock, "the store no longer holds the cluster");
+                sleep(RETRY).await;
+                continue;
+            }
+            Err(error) => {
+                warn!(%lock, %error, "the cluster's record cannot be read");
+                sleep(RETRY).await;
+                continue;
+            }
+        };
+        info!(%lock, token, "running a stream");
         let progress = Arc::new(Progress::new(
             runner::first_status(&plan.borrow()),
             host.tablets_dir.clone(),
         ));
         let _shown = Shown::new(&streams, &key, &progress);
         select! {
-            never = runner::run(plan.clone(), guard.token(), progress.clone()) => match never {},
+            never = runner::run(plan.clone(), token, progress.clone()) => match never {},
             () = guard.lost() => warn!(%lock, "a stream's lock is lost"),
         }
     }

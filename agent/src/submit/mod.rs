@@ -342,9 +342,11 @@ async fn start(
             format: RECORD_FORMAT,
             created_at: active.since,
             created_by: env!("CARGO_PKG_VERSION").into(),
+            generation: 0,
         };
         txn = txn
             .when(Compare::Absent(keys.cluster()))
+            .when(Compare::Absent(keys.restoring()))
             .then(Op::put(keys.cluster(), &new));
     }
     match cluster.store().txn(txn).await {

@@ -31,6 +31,7 @@ use super::writes::COMMITS_PATIENCE;
 use super::{RoleState, Tablet};
 use crate::error::AgentError;
 use crate::flavor::{Facts, ReplicaStatus, Source, identifier, literal};
+use crate::mysqld::Marker;
 use crate::sql::Sql;
 
 /// How long a change of role waits for statements that only a primary may run.
@@ -43,6 +44,9 @@ const RESTART_PAUSE: Duration = Duration::from_secs(5);
 pub enum Wanted {
     /// The shard has no primary: nothing but not to take writes.
     Idle,
+    /// The records do not have the tablet, and nobody has ordered that it goes: they were put back
+    /// from a copy that is older.
+    Unknown,
     Primary {
         term: u64,
         /// Whether commits wait for a replica.
@@ -119,6 +123,8 @@ fn acknowledges(tablet: &TabletRecord, primary: &TabletAlias, durability: Durabi
 #[derive(Debug, Default)]
 pub struct RoleMemory {
     restarted_at: Option<Instant>,
+    /// The cluster's generation that the tablet's folder names.
+    generation: Option<u64>,
 }
 
 impl Tablet {
@@ -130,6 +136,7 @@ impl Tablet {
         memory: &mut RoleMemory,
     ) -> Result<(), AgentError> {
         match wanted {
+            Wanted::Unknown => Ok(()),
             Wanted::Idle => {
                 let facts = self.facts(sql).await?;
                 self.keep_read_only(sql, &facts).await
@@ -144,6 +151,33 @@ impl Tablet {
             }
             Wanted::Replica { .. } => self.be_replica(sql, wanted, memory).await,
         }
+    }
+
+    /// Puts down in which generation of the cluster the records have the tablet.
+    pub(super) fn note_generation(
+        &self,
+        memory: &mut RoleMemory,
+        records: &Records,
+    ) -> Result<(), AgentError> {
+        let Some(cluster) = records.cluster.as_ref() else {
+            return Ok(());
+        };
+        if memory.generation == Some(cluster.generation) {
+            return Ok(());
+        }
+        if let Some(marker) = self.dir.marker()?
+            && marker.cluster == cluster.name
+            && marker.cluster_created_at == cluster.created_at
+            && marker.generation != cluster.generation
+        {
+            let marker = Marker {
+                generation: cluster.generation,
+                ..marker
+            };
+            self.dir.set_marker(&marker)?;
+        }
+        memory.generation = Some(cluster.generation);
+        Ok(())
     }
 
     pub(super) async fn facts(&self, sql: &mut Sql) -> Result<Facts, AgentError> {

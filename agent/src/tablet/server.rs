@@ -136,6 +136,7 @@ impl Tablet {
             cluster_created_at: host.identity.created_at,
             tablet: record,
             server_version: host.program.version.to_string(),
+            generation: host.identity.generation,
         };
         let (dir, sync) = (self.dir.clone(), host.settings.durable);
         info!(tablet = %self.alias, folder = %dir.path().display(), "making the tablet's folder");

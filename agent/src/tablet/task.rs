@@ -93,7 +93,8 @@ impl Tablet {
         memory: &mut RoleMemory,
         snapshot: &Snapshot,
     ) -> Duration {
-        if let Some(record) = snapshot.tablets.get(&self.alias) {
+        let recorded = snapshot.tablets.get(&self.alias);
+        if let Some(record) = recorded {
             *self
                 .record
                 .lock()
@@ -112,7 +113,16 @@ impl Tablet {
                 return AFTER_ERROR;
             }
         }
-        let wanted = wanted(snapshot, &self.record(), |host| self.host.address_of(host));
+        if recorded.is_some()
+            && let Err(error) = self.note_generation(memory, snapshot)
+        {
+            warn!(tablet = %self.alias, %error, "its folder does not say that the records have it");
+        }
+        // Without a record nothing says what it should be, and so it stays what it is.
+        let wanted = match recorded {
+            Some(_) => wanted(snapshot, &self.record(), |host| self.host.address_of(host)),
+            None => Wanted::Unknown,
+        };
         let (problem, seen) = match self.reconcile(server, memory, &wanted).await {
             Ok(state) => (String::new(), Ok(state)),
             Err(error) => {
@@ -175,6 +185,7 @@ impl Tablet {
                 Wanted::Primary { .. } => facts.semi_sync_source,
                 Wanted::Replica { .. } => facts.semi_sync_replica,
                 Wanted::Idle => false,
+                Wanted::Unknown => facts.semi_sync_source || facts.semi_sync_replica,
             },
         })
     }
@@ -187,7 +198,7 @@ fn is_settled(wanted: &Wanted, state: &RunningServer) -> bool {
     match (wanted, &state.role) {
         (Wanted::Primary { fenced, .. }, Primary { .. }) => *fenced || !state.read_only,
         (Wanted::Replica { .. }, Replica { healthy, error, .. }) => *healthy || !error.is_empty(),
-        (Wanted::Idle, _) => true,
+        (Wanted::Idle | Wanted::Unknown, _) => true,
         _ => false,
     }
 }

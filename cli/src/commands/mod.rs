@@ -10,10 +10,12 @@ pub mod export;
 pub mod fmt;
 pub mod gate;
 pub mod history;
+pub mod import;
 pub mod lock;
 pub mod plan;
 pub mod schema;
 pub mod show;
+pub mod state;
 pub mod status;
 pub mod up;
 pub mod validate;
@@ -51,6 +53,8 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Status(args) => block_on(status::run(args, &global)),
         Command::Destroy(args) => block_on(destroy::run(args, &global)),
         Command::Workflow(args) => block_on(workflow::run(args, &global)),
+        Command::Import(args) => block_on(import::run(args, &global)),
+        Command::State(args) => block_on(state::run(args, &global)),
         Command::Lock(args) => block_on(lock::run(args, &global)),
         Command::Completions(args) => completions::run(args, &global),
     }

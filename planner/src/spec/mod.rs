@@ -21,6 +21,7 @@ mod sql;
 pub mod tree;
 pub mod values;
 mod vschema;
+mod write;
 
 use std::path::PathBuf;
 
@@ -36,6 +37,7 @@ pub use format::{Converted, convert, format};
 pub use secrets::{MissingSecret, NoSecrets, ProcessSecrets, Secrets};
 pub use shape::json_schema::json_schema;
 pub(crate) use sql::lexer;
+pub use write::{Written, write};
 
 /// A spec that can be planned with.
 #[derive(Debug, Clone)]

@@ -38,7 +38,10 @@ impl Deref for Snapshot {
 /// snapshot is what the store held at one revision. Snapshots in between may be skipped.
 ///
 /// A record that cannot be read (a newer vtplan wrote it) stops the updates: nothing is served by
-/// half-understood records. [`RecordsWatch::problem`] tells it; updates go on when it is mended.
+/// half-understood records. So does a store that no longer holds the cluster, or holds another one
+/// under its name: that is what a store looks like that was lost, and nobody who runs servers or
+/// routes queries may take it for "there is nothing". [`RecordsWatch::problem`] tells it; updates go
+/// on when it is mended.
 pub struct RecordsWatch {
     snapshot: watch::Receiver<Arc<Snapshot>>,
     problem: watch::Receiver<Option<String>>,
@@ -68,7 +71,7 @@ impl RecordsWatch {
             let mut follower = state;
             let mut events = events;
             loop {
-                let error = follower.follow(&mut events, &snapshots).await;
+                let error = follower.follow(&mut events, &snapshots, &problems).await;
                 tracing::warn!(cluster = cluster.name(), %error, "the records are not current");
                 problems.send_replace(Some(error.to_string()));
                 (follower, events) = loop {
@@ -78,8 +81,7 @@ impl RecordsWatch {
                         Err(error) => drop(problems.send_replace(Some(error.to_string()))),
                     }
                 };
-                problems.send_replace(None);
-                snapshots.send_replace(follower.snapshot.clone());
+                follower.publish(&snapshots, &problems);
             }
         });
         Ok(Self {
@@ -146,6 +148,7 @@ impl Follower {
         &mut self,
         events: &mut WatchStream,
         snapshots: &watch::Sender<Arc<Snapshot>>,
+        problems: &watch::Sender<Option<String>>,
     ) -> StoreError {
         loop {
             let mut touched = Touched::default();
@@ -171,8 +174,50 @@ impl Follower {
                 }
             }
             if touched.any {
-                snapshots.send_replace(self.snapshot.clone());
+                self.publish(snapshots, problems);
             }
+        }
+    }
+
+    /// Shows the records to others, unless they are not those of the cluster that was shown.
+    fn publish(
+        &self,
+        snapshots: &watch::Sender<Arc<Snapshot>>,
+        problems: &watch::Sender<Option<String>>,
+    ) {
+        let problem = self.strange_after(&snapshots.borrow());
+        let is_none = problem.is_none();
+        problems.send_if_modified(|current| {
+            let news = *current != problem;
+            if let (true, Some(problem)) = (news, &problem) {
+                tracing::warn!(
+                    cluster = self.cluster.name(),
+                    problem,
+                    "the last records are kept"
+                );
+            }
+            *current = problem;
+            news
+        });
+        if is_none {
+            snapshots.send_replace(self.snapshot.clone());
+        }
+    }
+
+    /// Why the records cannot follow on those that were shown last.
+    fn strange_after(&self, last: &Snapshot) -> Option<String> {
+        let (name, url) = (self.cluster.name(), self.cluster.store().url());
+        match (&last.cluster, &self.snapshot.cluster) {
+            (None, _) => None,
+            (Some(last), Some(now)) if last.is_same(now) => None,
+            (Some(_), None) => Some(format!(
+                "the state store {url} no longer holds the cluster `{name}`: put its records back \
+                 with `vtplan state import` from a backup, or with `vtplan import cluster` from the agents"
+            )),
+            (Some(_), Some(_)) => Some(format!(
+                "the state store {url} holds another cluster that was made under the name `{name}`: \
+                 put the records of this one back, or start this process anew to join the other"
+            )),
         }
     }
 

@@ -17,6 +17,23 @@ pub struct ClusterRecord {
     pub created_at: UnixMillis,
     /// vtplan's version that created it.
     pub created_by: String,
+    /// Rises each time the records are put back from a copy ([`crate::export::restore`]). What was
+    /// known under an earlier one may be missing now because the copy is older, not because
+    /// anybody deleted it. Locks' tokens are counted from it, so that none is given twice.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub generation: u64,
+}
+
+fn is_zero(n: &u64) -> bool {
+    *n == 0
+}
+
+impl ClusterRecord {
+    /// Whether the other one is this very cluster, whatever its records were put back from. Another
+    /// that was made under the same name is not.
+    pub fn is_same(&self, other: &Self) -> bool {
+        (&self.name, self.created_at) == (&other.name, other.created_at)
+    }
 }
 
 /// Key `cells/<cell>`.

@@ -118,6 +118,10 @@ impl Keys {
     pub fn credentials(&self) -> String {
         self.under("credentials/servers")
     }
+    /// There while records are put back from a copy and are not whole yet.
+    pub fn restoring(&self) -> String {
+        self.under("restoring")
+    }
     pub fn active_plan(&self) -> String {
         self.under("plans/active")
     }

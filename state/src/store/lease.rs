@@ -185,6 +185,11 @@ impl Shared {
                 Ok(()) => self.ttl / 3,
                 Err(error) => {
                     tracing::warn!(url = self.store.url(), %error, "a lease was not renewed");
+                    if let StoreError::Gone { .. } = error {
+                        // There is no store in which anybody could see that it has ended, and act.
+                        let until = clock::since_boot() + self.ttl;
+                        self.valid_until.send_replace(until);
+                    }
                     // Sooner than in turn: there may be little left of the lease.
                     (self.ttl / 10).max(Duration::from_millis(100))
                 }
@@ -199,7 +204,7 @@ impl Shared {
             let asked_at = clock::since_boot();
             if self.store.keep_alive(lease).await? {
                 self.valid_until.send_replace(asked_at + self.ttl);
-                return Ok(());
+                return self.mend(lease).await;
             }
             tracing::warn!(
                 url = self.store.url(),
@@ -210,6 +215,29 @@ impl Shared {
         if state.lease == lease {
             state.lease = None;
             self.renew(&mut state).await?;
+        }
+        Ok(())
+    }
+
+    /// Writes records that somebody deleted although their lease lives: whoever empties a store does
+    /// not mean that its processes have ended.
+    async fn mend(&self, lease: LeaseId) -> Result<(), StoreError> {
+        // Held, so that nothing is written that is being removed.
+        let state = self.state.lock().await;
+        if state.lease != Some(lease) {
+            return Ok(());
+        }
+        for (key, value) in &state.records {
+            if self.store.get(key).await?.is_some() {
+                continue;
+            }
+            tracing::warn!(url = self.store.url(), %key, "a record was deleted and is written anew");
+            let txn = Txn::new().when(Compare::Absent(key.clone())).then(Op::Put {
+                key: key.clone(),
+                value: value.clone(),
+                lease: Some(lease),
+            });
+            self.store.txn(txn).await?;
         }
         Ok(())
     }

@@ -249,6 +249,13 @@ pub trait Store: Send + Sync + 'static {
     /// `from` is at most one more than the store's revision; 0 is the beginning.
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError>;
 
+    /// Lets this store take the place of one that is lost and had come to `revision`: whatever
+    /// processes that knew the other one still hold (lease ids, locks' tokens) is not given out
+    /// again by this one. etcd cannot skip revisions, and needs not for leases, whose ids are
+    /// random: what must rise over stores is counted from
+    /// [`crate::model::ClusterRecord::generation`].
+    async fn continue_after(&self, revision: Revision) -> Result<(), StoreError>;
+
     /// A lease that ends `ttl` after it was last kept alive.
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError>;
 
@@ -264,6 +271,11 @@ pub trait Store: Send + Sync + 'static {
 pub enum StoreError {
     #[error("cannot reach the state store {url}: {why}")]
     Unreachable { url: String, why: String },
+    /// Nobody can write to it any more, so nothing that stood in it can have changed.
+    #[error(
+        "the file of the state store {url} was deleted while it was open: put the records back with `vtplan import cluster` or `vtplan state import`; processes that run go on with the new file by themselves"
+    )]
+    Gone { url: String },
     #[error("the state store {url} is read-only: {why}")]
     ReadOnly { url: String, why: String },
     #[error(
@@ -274,6 +286,10 @@ pub enum StoreError {
     BadUrl { url: String, why: String },
     #[error("there is no state store at {url} yet: `vtplan up` and `vtplan apply` make one")]
     NotThere { url: String },
+    #[error(
+        "the records of cluster `{name}` in the state store {url} are not whole: putting them back from a copy is under way or was cut off; run that command again to finish it"
+    )]
+    Restoring { url: String, name: String },
     #[error("a lease has ended, so nothing can be registered under it, in the state store {url}")]
     LeaseEnded { url: String },
     #[error("`{name}` cannot be a cluster's name: {why}")]

@@ -15,6 +15,7 @@ crate::on_both_stores!(
     a_key_that_is_put_anew_leaves_its_lease,
     kept_records_come_back_when_their_lease_was_lost,
     a_name_that_is_taken_cannot_be_claimed,
+    records_that_somebody_deleted_come_back_while_their_lease_lives,
 );
 
 const SHORT: Duration = Duration::from_secs(1);
@@ -171,4 +172,28 @@ async fn a_name_that_is_taken_cannot_be_claimed(lab: &Lab) {
     );
     second.stop().await.unwrap();
     assert!(store.get("hosts/a").await.unwrap().is_some());
+}
+
+async fn records_that_somebody_deleted_come_back_while_their_lease_lives(lab: &Lab) {
+    let store = lab.store().await;
+    let keeper = LeaseKeeper::start(store.clone(), SHORT).await.unwrap();
+    keeper.put("hosts/a", &"a").await.unwrap();
+    keeper.put("hosts/b", &"b").await.unwrap();
+    keeper.remove("hosts/b").await.unwrap();
+    let prefix = "hosts/".to_owned();
+    let at = commit(&store, Txn::new().then(Op::DeletePrefix { prefix })).await;
+    let mut events = store.watch("hosts/", at + 1).await.unwrap();
+    let WatchEvent::Changes { changes, .. } = next(&mut events).await else {
+        panic!("not changes");
+    };
+    let [Change::Put(entry)] = &changes[..] else {
+        panic!("{changes:?}");
+    };
+    assert_eq!(
+        (entry.key.as_str(), entry.json::<String>().unwrap()),
+        ("hosts/a", "a".into())
+    );
+    // Its lease is the keeper's, as before.
+    keeper.stop().await.unwrap();
+    assert!(store.list("hosts/").await.unwrap().entries.is_empty());
 }

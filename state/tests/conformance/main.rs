@@ -3,6 +3,7 @@
 
 mod cluster;
 mod etcd_faults;
+mod export;
 mod helper;
 mod kv;
 mod lab;

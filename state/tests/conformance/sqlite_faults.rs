@@ -10,7 +10,7 @@ use std::time::Duration;
 use futures::StreamExt;
 use rusqlite::Connection;
 use tokio::time::timeout;
-use vtplan_state::store::{Op, OpenMode, Store, StoreError, Txn, open};
+use vtplan_state::store::{LeaseKeeper, Op, OpenMode, Store, StoreError, Txn, WatchEvent, open};
 
 use crate::helper::Helper;
 use crate::kv::{commit, put};
@@ -218,8 +218,61 @@ async fn a_file_that_was_taken_away_is_noticed() {
         .unwrap_err();
     assert!(error.to_string().contains("deleted or replaced"), "{error}");
     assert!(timeout(PATIENCE, events.next()).await.unwrap().is_none());
-    store.txn(put("k", "2")).await.unwrap_err();
+    let gone = store.txn(put("k", "2")).await.unwrap_err();
+    assert!(matches!(gone, StoreError::Gone { .. }), "{gone}");
     store.get("k").await.unwrap_err();
     // A new process makes a new one.
     assert_eq!(lab.store().await.get("k").await.unwrap(), None);
+}
+
+/// A lease that nobody can have seen ending holds; a file that takes the lost one's place is used as
+/// soon as it has come as far, and gives out nothing that the lost one gave out.
+#[tokio::test]
+async fn a_file_that_takes_the_place_of_a_lost_one_is_used_once_it_has_come_as_far() {
+    let lab = Lab::sqlite();
+    let store = lab.store().await;
+    let ttl = Duration::from_secs(1);
+    let keeper = LeaseKeeper::start(store.clone(), ttl).await.unwrap();
+    keeper.put("hosts/a", &"a").await.unwrap();
+    let lease = store.grant(PATIENCE).await.unwrap();
+    let last = commit(&store, put("k", "1")).await;
+    // Only the file itself: what SQLite keeps beside it must not get into the new one.
+    fs::remove_file(path(&lab)).unwrap();
+    let gone = async {
+        while !matches!(store.get("k").await, Err(StoreError::Gone { .. })) {
+            tokio::time::sleep(Duration::from_millis(20)).await;
+        }
+    };
+    timeout(PATIENCE, gone).await.unwrap();
+    tokio::time::sleep(ttl * 3).await;
+    assert!(keeper.is_valid());
+
+    let new = lab.store().await;
+    assert_eq!(new.get("k").await.unwrap(), None);
+    let older = store.get("k").await.unwrap_err();
+    assert!(
+        older.to_string().contains("start this process anew"),
+        "{older}"
+    );
+    new.continue_after(last + 1000).await.unwrap();
+    let fresh = new.grant(PATIENCE).await.unwrap();
+    assert!(fresh.0 > lease.0);
+    let at = commit(&new, put("k", "2")).await;
+    assert!(at > last + 1000);
+    let registered = async {
+        loop {
+            match store.get("hosts/a").await {
+                Ok(Some(_)) => return,
+                _ => tokio::time::sleep(Duration::from_millis(20)).await,
+            }
+        }
+    };
+    timeout(PATIENCE, registered).await.unwrap();
+    assert!(keeper.is_valid() && !store.keep_alive(lease).await.unwrap());
+    let mut events = store.watch("k", last + 1).await.unwrap();
+    let Some(Ok(WatchEvent::Resync(listing))) = timeout(PATIENCE, events.next()).await.unwrap()
+    else {
+        panic!("not all anew");
+    };
+    assert_eq!(listing.entries[0].json::<String>().unwrap(), "2");
 }

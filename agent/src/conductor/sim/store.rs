@@ -373,6 +373,10 @@ impl Store for Handle {
         .await
     }
 
+    async fn continue_after(&self, _: Revision) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
         if let Some((process, chance)) = &self.process
             && chance.is_late()

@@ -143,6 +143,10 @@ impl Store for EtcdStore {
         Ok(watch::stream(self.shared.clone(), prefix, from))
     }
 
+    async fn continue_after(&self, _: Revision) -> Result<(), StoreError> {
+        Ok(())
+    }
+
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
         self.shared.grant(ttl).await.map(LeaseId)
     }

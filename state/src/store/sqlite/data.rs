@@ -352,6 +352,24 @@ pub fn txn(
     Ok(TxnOutcome::Committed(revision))
 }
 
+/// Goes on counting revisions and leases from `revision`, if they are not there yet. Events from
+/// before are forgotten, so that no watch looks through what was skipped.
+pub fn continue_after(connection: &mut Connection, revision: Revision) -> rusqlite::Result<()> {
+    let mut write = Write::begin(connection)?;
+    if write.revision < revision {
+        write.set_revision(revision)?;
+        let execute = |sql: &str| write.transaction.execute(sql, [revision]);
+        write.transaction.execute("DELETE FROM event", [])?;
+        execute("UPDATE store SET compacted = ?1")?;
+        // SQLite keeps the last id of a table in a row of its own, which is there from the first on.
+        write
+            .transaction
+            .execute("DELETE FROM sqlite_sequence WHERE name = 'lease'", [])?;
+        execute("INSERT INTO sqlite_sequence (name, seq) VALUES ('lease', ?1)")?;
+    }
+    write.commit()
+}
+
 /// Whether there are leases that have ended and whose keys nobody has deleted yet.
 pub fn has_expired(connection: &Connection) -> rusqlite::Result<bool> {
     connection

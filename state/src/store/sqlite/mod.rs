@@ -11,8 +11,8 @@ mod data;
 mod schema;
 mod worker;
 
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -46,8 +46,15 @@ impl Default for SqliteOptions {
 }
 
 /// An opened SQLite store.
+///
+/// When its file is deleted it goes on with the file that takes its place, as soon as that has come
+/// as far ([`Store::continue_after`]): then no lock's token and no lease of the old file is given
+/// out again by the new one.
 pub struct SqliteStore {
-    shared: Arc<Shared>,
+    url: Arc<str>,
+    path: PathBuf,
+    shared: RwLock<Arc<Shared>>,
+    reopening: tokio::sync::Mutex<()>,
 }
 
 struct Shared {
@@ -66,18 +73,72 @@ impl SqliteStore {
         options: SqliteOptions,
     ) -> Result<Self, StoreError> {
         let url: Arc<str> = format!("sqlite:{}", path.display()).into();
-        let (path, opened_url) = (path.to_owned(), url.clone());
-        let opened = tokio::task::spawn_blocking(move || schema::open(&path, &opened_url, mode));
-        let opened = opened.await.map_err(|e| failed(&url, e.to_string()))??;
-        let writer = Worker::start("vtplan-store-w", opened.writer, &url)?;
-        let reader = Reader::start(opened.reader, &url, opened.file, writer.clone())?;
+        // A relative path must mean the same file later.
+        let path = std::path::absolute(path).map_err(|e| failed(&url, e.to_string()))?;
+        let opened = open_file(&path, &url, mode).await?;
+        let shared = Shared::start(opened, &url, options.keep_revisions)?;
         Ok(Self {
-            shared: Arc::new(Shared {
-                url,
-                writer,
-                reader,
-                keep_revisions: options.keep_revisions,
-            }),
+            path,
+            shared: RwLock::new(Arc::new(shared)),
+            reopening: tokio::sync::Mutex::default(),
+            url,
+        })
+    }
+
+    fn last(&self) -> Arc<Shared> {
+        let shared = self.shared.read().unwrap_or_else(PoisonError::into_inner);
+        shared.clone()
+    }
+
+    /// The file that is in place.
+    async fn shared(&self) -> Result<Arc<Shared>, StoreError> {
+        let shared = self.last();
+        if shared.reader.last_of_broken().is_none() {
+            return Ok(shared);
+        }
+        let _one_at_a_time = self.reopening.lock().await;
+        let shared = self.last();
+        let Some(known) = shared.reader.last_of_broken() else {
+            return Ok(shared);
+        };
+        let opened = match open_file(&self.path, &self.url, OpenMode::MustExist).await {
+            Err(StoreError::NotThere { url }) => return Err(StoreError::Gone { url }),
+            other => other?,
+        };
+        let revision = data::revision(&opened.writer).map_err(|e| sqlite_error(&self.url, &e))?;
+        if revision < known {
+            shared.reader.check()?;
+        }
+        let new = Arc::new(Shared::start(opened, &self.url, shared.keep_revisions)?);
+        tracing::warn!(url = %self.url, "the file was replaced; going on with the new one");
+        *self.shared.write().unwrap_or_else(PoisonError::into_inner) = new.clone();
+        Ok(new)
+    }
+}
+
+async fn open_file(
+    path: &Path,
+    url: &Arc<str>,
+    mode: OpenMode,
+) -> Result<schema::Opened, StoreError> {
+    let (path, opened_url) = (path.to_owned(), url.clone());
+    let opened = tokio::task::spawn_blocking(move || schema::open(&path, &opened_url, mode));
+    opened.await.map_err(|e| failed(url, e.to_string()))?
+}
+
+impl Shared {
+    fn start(
+        opened: schema::Opened,
+        url: &Arc<str>,
+        keep_revisions: u64,
+    ) -> Result<Self, StoreError> {
+        let writer = Worker::start("vtplan-store-w", opened.writer, url)?;
+        let reader = Reader::start(opened.reader, url, opened.file, writer.clone())?;
+        Ok(Self {
+            url: url.clone(),
+            writer,
+            reader,
+            keep_revisions,
         })
     }
 }
@@ -128,12 +189,13 @@ impl Shared {
 #[async_trait]
 impl Store for SqliteStore {
     fn url(&self) -> &str {
-        &self.shared.url
+        &self.url
     }
 
     async fn get(&self, key: &str) -> Result<Option<Entry>, StoreError> {
         let key = key.to_owned();
-        self.shared
+        let shared = self.shared().await?;
+        shared
             .read(move |connection| data::get(connection, &key))
             .await
     }
@@ -144,7 +206,8 @@ impl Store for SqliteStore {
 
     async fn list_many(&self, prefixes: &[&str]) -> Result<Listing, StoreError> {
         let prefixes: Vec<String> = prefixes.iter().map(|&p| p.to_owned()).collect();
-        self.shared
+        let shared = self.shared().await?;
+        shared
             .read(move |connection| {
                 let transaction = connection.transaction()?;
                 data::list(&transaction, &prefixes)
@@ -153,18 +216,19 @@ impl Store for SqliteStore {
     }
 
     async fn txn(&self, txn: Txn) -> Result<TxnOutcome, StoreError> {
-        txn.check(&self.shared.url)?;
-        let keep = self.shared.keep_revisions;
-        self.shared
+        txn.check(&self.url)?;
+        let shared = self.shared().await?;
+        let keep = shared.keep_revisions;
+        shared
             .write(move |connection, url| data::txn(connection, url, &txn, keep))
             .await
     }
 
     async fn watch(&self, prefix: &str, from: Revision) -> Result<WatchStream, StoreError> {
-        self.shared.reader.check()?;
+        let shared = self.shared().await?;
         let watch = Watch {
-            latest: self.shared.reader.latest.subscribe(),
-            shared: self.shared.clone(),
+            latest: shared.reader.latest.subscribe(),
+            shared,
             prefix: prefix.to_owned(),
             next: from.max(1),
             ready: Vec::new().into_iter(),
@@ -173,8 +237,18 @@ impl Store for SqliteStore {
         Ok(stream::unfold(watch, Watch::step).boxed())
     }
 
+    async fn continue_after(&self, revision: Revision) -> Result<(), StoreError> {
+        let shared = self.shared().await?;
+        shared
+            .write(move |connection, url| {
+                data::continue_after(connection, revision).map_err(|e| sqlite_error(url, &e))
+            })
+            .await
+    }
+
     async fn grant(&self, ttl: Duration) -> Result<LeaseId, StoreError> {
-        self.shared
+        let shared = self.shared().await?;
+        shared
             .write(move |connection, url| {
                 data::grant(connection, ttl).map_err(|e| sqlite_error(url, &e))
             })
@@ -182,7 +256,8 @@ impl Store for SqliteStore {
     }
 
     async fn keep_alive(&self, lease: LeaseId) -> Result<bool, StoreError> {
-        self.shared
+        let shared = self.shared().await?;
+        shared
             .write(move |connection, url| {
                 data::keep_alive(connection, lease).map_err(|e| sqlite_error(url, &e))
             })
@@ -190,7 +265,8 @@ impl Store for SqliteStore {
     }
 
     async fn revoke(&self, lease: LeaseId) -> Result<(), StoreError> {
-        self.shared
+        let shared = self.shared().await?;
+        shared
             .write(move |connection, url| {
                 data::revoke(connection, lease).map_err(|e| sqlite_error(url, &e))
             })

@@ -6,6 +6,7 @@ use std::os::unix::fs::{DirBuilderExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use nix::fcntl::{Flock, FlockArg};
 use rusqlite::{Connection, OpenFlags, TransactionBehavior, params};
 
 use super::{BUSY_TIMEOUT, failed, sqlite_error};
@@ -112,11 +113,28 @@ pub fn open(path: &Path, url: &str, mode: OpenMode) -> Result<Opened, StoreError
 
 /// Makes an empty file and its folder, both for the owner only, unless they are there.
 fn make_file(path: &Path) -> std::io::Result<()> {
-    if let Some(folder) = path.parent() {
-        DirBuilder::new()
-            .recursive(true)
-            .mode(0o700)
-            .create(folder)?;
+    if path.exists() {
+        return Ok(());
+    }
+    let folder = path.parent().unwrap_or(Path::new("/"));
+    DirBuilder::new()
+        .recursive(true)
+        .mode(0o700)
+        .create(folder)?;
+    // What SQLite keeps beside a file that was deleted is not the new one's, but it would be taken
+    // for that. Nobody else may be at this: what is removed must not be a file's that is there.
+    let folder = std::fs::File::open(folder)?;
+    let _alone = Flock::lock(folder, FlockArg::LockExclusive).map_err(|(_, e)| IoError::from(e))?;
+    if path.exists() {
+        return Ok(());
+    }
+    for ending in ["-wal", "-shm"] {
+        let mut beside = path.as_os_str().to_owned();
+        beside.push(ending);
+        match std::fs::remove_file(&beside) {
+            Err(error) if error.kind() == ErrorKind::NotFound => {}
+            other => other?,
+        }
     }
     let made = OpenOptions::new()
         .write(true)

@@ -138,10 +138,17 @@ impl Reader {
     /// An error if the file was taken away.
     pub fn check(&self) -> Result<(), StoreError> {
         if self.latest.borrow().broken {
-            let why = "the file was deleted or replaced while it was open: start this process anew";
+            let why = "the file was deleted or replaced while it was open: put the records back with \
+                `vtplan import cluster` or `vtplan state import`, or start this process anew";
             return Err(failed(&self.worker.url, why.to_owned()));
         }
         Ok(())
+    }
+
+    /// The newest revision that is known here, if the file was taken away.
+    pub fn last_of_broken(&self) -> Option<Revision> {
+        let latest = self.latest.borrow();
+        latest.broken.then_some(latest.revision)
     }
 
     /// Whether there are leases that have ended and still stand in the file.

@@ -1,0 +1,42 @@
+//! `vtplan import`: brings what exists under a spec, without touching it. A file for each kind of
+//! what exists; [`spec_files`] writes the spec.
+
+mod cluster;
+mod spec_files;
+
+use clap::{Args, Subcommand};
+
+use super::Outcome;
+use crate::args::{Format, Global};
+
+const EXAMPLES: &str = "\
+Examples:
+  vtplan import cluster                           The store of this machine's cluster is lost
+  vtplan import cluster --data-dir /var/lib/vtplan --state etcd://etcd1:2379
+  vtplan import cluster --spec shop.yaml          And write the spec that it had";
+
+#[derive(Args, Debug)]
+#[command(after_help = EXAMPLES)]
+pub struct ImportArgs {
+    #[command(subcommand)]
+    pub command: ImportCommand,
+}
+
+#[derive(Subcommand, Debug)]
+pub enum ImportCommand {
+    /// Rebuild the records of a running vtplan cluster from its agents
+    Cluster(cluster::ClusterArgs),
+}
+
+impl ImportArgs {
+    pub fn wants_json(&self) -> bool {
+        let ImportCommand::Cluster(args) = &self.command;
+        args.format == Format::Json
+    }
+}
+
+pub async fn run(args: ImportArgs, global: &Global) -> Outcome {
+    match args.command {
+        ImportCommand::Cluster(args) => cluster::run(args, global).await,
+    }
+}
