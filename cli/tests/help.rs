@@ -42,11 +42,10 @@ fn every_command_explains_itself() {
         let name = format!("help-state-{command}");
         check!(place, name, ["state", command, "--help"]);
     }
-    check!(
-        place,
-        "help-import-cluster",
-        ["import", "cluster", "--help"]
-    );
+    for command in ["cluster", "vitess"] {
+        let name = format!("help-import-{command}");
+        check!(place, name, ["import", command, "--help"]);
+    }
     check!(place, "help-lock-show", ["lock", "show", "--help"]);
     check!(place, "help-lock-release", ["lock", "release", "--help"]);
 }

@@ -6,6 +6,7 @@
 //! - [`ids`]: the names of steps; [`words`]: steps as people read them.
 //! - [`document`]: a plan for programs, and its JSON Schema.
 //! - [`export`]: the live state as a file. [`against`]: plans without a cluster.
+//! - [`vitess`]: a desired state from a Vitess cluster's listings.
 //! - [`simulate`]: what the live state is after a step, for tests of the law that a plan, cut
 //!   anywhere, is continued by planning again.
 //!
@@ -21,6 +22,7 @@ pub mod passes;
 pub mod plan;
 pub mod simulate;
 pub mod spec;
+pub mod vitess;
 pub mod words;
 
 pub use passes::{make_destroy_plan, make_operation_plan, make_plan, make_steps};

@@ -2,6 +2,7 @@
 
 use std::path::{Path, PathBuf};
 
+use vtplan_planner::desired::Desired;
 use vtplan_planner::spec::{self, Language, Loaded, NoSecrets};
 
 fn examples() -> PathBuf {
@@ -88,3 +89,83 @@ fn an_example_is_converted_to_what_its_other_spelling_says() {
         }
     }
 }
+
+/// Writes a desired state as a spec, in a folder, and reads that.
+fn written_and_read(desired: &Desired, language: Language, ending: &str) -> (String, Desired) {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("spec").with_extension(ending);
+    let notes = ["A note: with # and // marks.\nOf two lines.".to_owned()];
+    let written = spec::write(desired, &notes, &path, language).unwrap();
+    for (file, text) in written.files.iter().map(|(f, t)| (dir.path().join(f), t)) {
+        std::fs::create_dir_all(file.parent().unwrap()).unwrap();
+        std::fs::write(file, text).unwrap();
+    }
+    std::fs::write(&path, &written.text).unwrap();
+    let formatted = spec::format(&path, &written.text, language).unwrap();
+    assert_eq!(formatted, written.text);
+    let loaded = spec::load(&[path], &NoSecrets);
+    let loaded = loaded.unwrap_or_else(|errors| panic!("{}\n{errors}", written.text));
+    (written.text, loaded.desired)
+}
+
+#[test]
+fn a_desired_state_that_is_written_as_a_spec_is_read_back_as_it_was() {
+    let dir = tempfile::tempdir().unwrap();
+    let everything = dir.path().join("everything.yaml");
+    std::fs::write(&everything, EVERYTHING).unwrap();
+    let names = [
+        "commerce.yaml",
+        "accounts.yaml",
+        "sharded.yaml",
+        "three-hosts.yaml",
+    ];
+    let mut cases: Vec<Desired> = names.iter().map(|name| load(name).desired).collect();
+    let loaded = spec::load(&[everything], &NoSecrets);
+    cases.push(loaded.unwrap_or_else(|errors| panic!("{errors}")).desired);
+    for desired in cases {
+        for (language, ending) in [(Language::Yaml, "yaml"), (Language::Kdl, "kdl")] {
+            let (text, read) = written_and_read(&desired, language, ending);
+            assert_eq!(read, desired, "{text}");
+        }
+    }
+}
+
+/// What the examples do not say.
+const EVERYTHING: &str = r#"
+vtplan: 1
+cluster: "on"
+cells: [zone1, "1"]
+keyspaces:
+  a-b:
+    sharded: true
+    durability: none
+    tablets:
+      - { cell: zone1, replica: 2 }
+      - { cell: zone1, host: db-1, type: rdonly, shard: "-", uid: 77, mysql_port: 17200 }
+    schema:
+      - sql: |
+          CREATE TABLE t (id bigint NOT NULL COMMENT 'a; b', PRIMARY KEY (id));
+          CREATE TABLE `d` (id int PRIMARY KEY);
+    vindexes: { hash: { type: hash } }
+    tables:
+      t: { vindexes: [{ name: hash, column: id }], on_remove: drop }
+      d: { vindexes: [{ name: hash, column: id }] }
+    on_remove: drop
+changes:
+  vdiff: skip
+  soak: 90m
+  max_write_pause: 250ms
+  approve: [switch_writes, complete]
+  window: "Sat 02:00-05:00 Europe/Berlin"
+  throttle: { max_lag: 7s }
+backups:
+  location: file:///var/backups/shop
+  schedules:
+    - { keyspaces: ["*"], cron: "0 3 * * *", keep: { last: 7, days: 3 } }
+    - { keyspaces: [a-b], cron: "30 3 * * 0" }
+gates:
+  zone1: { count: 2, mysql_port: 3306 }
+users:
+  app: { password_env: SECRET }
+  "no": { password_file: /etc/secret }
+"#;

@@ -151,7 +151,9 @@ impl Yaml {
     fn keyspace(&mut self, name: &KeyspaceName, keyspace: &DesiredKeyspace) {
         self.line(1, &std::format!("{}:", scalar(name.as_str())));
         if keyspace.shards.len() > 1 {
-            self.line(2, &std::format!("shards: {}", list(&keyspace.shards)));
+            // What is a number elsewhere is a shard here, and needs no quotes.
+            let shards: Vec<String> = keyspace.shards.iter().map(ToString::to_string).collect();
+            self.line(2, &std::format!("shards: [{}]", shards.join(", ")));
         } else if keyspace.is_sharded() {
             self.line(2, "sharded: true");
         }

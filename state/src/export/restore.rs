@@ -248,6 +248,9 @@ impl<'a> Work<'a> {
     /// Lets the cluster be there.
     async fn end(&self, by: &str) -> Result<Restored, RestoreError> {
         let (export, keys) = (self.export, self.cluster.keys());
+        // A copy also names the hosts that were alive.
+        let written = export.entries().keys().filter(|key| !is_of_a_process(key));
+        let records = written.count();
         let mut own = export.entries().get("cluster").cloned().unwrap_or_default();
         own["generation"] = Value::from(self.restoring.generation);
         let history = HistoryRecord {
@@ -257,8 +260,7 @@ impl<'a> Work<'a> {
             action: "state-import".to_owned(),
             object: export.cluster().to_owned(),
             summary: format!(
-                "Put back {} records as of revision {}",
-                export.entries().len(),
+                "Put back {records} records as of revision {}",
                 export.revision()
             ),
             outcome: "done".to_owned(),
@@ -274,7 +276,7 @@ impl<'a> Work<'a> {
             ops.push(Op::put(keys.plan_control(&active.id), &PlanControl::Stop));
         }
         Ok(Restored {
-            records: export.entries().len(),
+            records,
             revision: self.commit(ops).await?,
             generation: self.restoring.generation,
             stopped_plan: active.map(|active| active.id),

@@ -307,3 +307,86 @@ fn write_spec(path: &Path, records: &Records) -> Result<Vec<PathBuf>, CliError> 
     }
     spec_files::write(path, &desired, &notes)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use serde_json::json;
+    use vtplan_planner::live::RunningServer;
+    use vtplan_state::model::FlavorKind;
+
+    fn copy(created_at: u64, generation: u64, revision: u64) -> Export {
+        let entries = json!({
+            "cluster": {
+                "name": "shop", "format": 1, "created_at": created_at, "created_by": "0.1.0",
+                "generation": generation,
+            },
+            "keyspaces/commerce/shards/0": {
+                "keyspace": "commerce", "shard": "0", "primary": "zone1-0000000100", "term": 3,
+                "serving": true,
+            },
+            "tablets/zone1-0000000101": {
+                "alias": "zone1-0000000101", "keyspace": "commerce", "shard": "0",
+                "tablet_type": "replica", "host": "db1", "mysql_port": 17101, "flavor": "mariadb",
+            },
+        });
+        let entries = serde_json::from_value(entries).unwrap();
+        Export::of("shop", revision, entries)
+    }
+
+    fn global() -> Global {
+        Global {
+            state: String::new(),
+            cluster: None,
+            quiet: false,
+            verbose: 0,
+            no_color: false,
+        }
+    }
+
+    #[test]
+    fn the_newest_copy_counts_by_generation_first_and_other_clusters_are_refused() {
+        let copies = vec![copy(1, 0, 900), copy(1, 7, 5), copy(1, 7, 4)];
+        let best = newest(copies, &global()).unwrap();
+        assert_eq!(best.age_key(), (7, 5));
+        let error = newest(vec![copy(1, 0, 900), copy(2, 0, 901)], &global());
+        assert!(error.unwrap_err().text().contains("different clusters"));
+        let named = Global {
+            cluster: Some("other".to_owned()),
+            ..global()
+        };
+        assert!(newest(vec![copy(1, 0, 1)], &named).is_err());
+    }
+
+    #[test]
+    fn a_primary_of_a_higher_term_than_the_copys_is_believed() {
+        let primary = |term| {
+            let server = RunningServer {
+                flavor: FlavorKind::MariaDb,
+                version: "10.11".to_owned(),
+                read_only: false,
+                role: ObservedRole::Primary { term },
+                position: String::new(),
+                semi_sync: false,
+            };
+            let tablet = ObservedTablet {
+                server: ServerState::Running(server),
+                tables: None,
+            };
+            let alias: TabletAlias = "zone1-0000000101".parse().unwrap();
+            BTreeMap::from([(alias, tablet)])
+        };
+        let shard = |export: &Export| {
+            let records = export.records().unwrap();
+            let shard = records.shards.values().next().unwrap();
+            (shard.primary.as_ref().unwrap().uid, shard.term)
+        };
+        let (export, notes) = with_terms(copy(1, 0, 9), &primary(4)).unwrap();
+        assert_eq!((shard(&export), notes.len()), ((101, 4), 1));
+        // It has not seen yet that another was made primary.
+        for term in [2, 3] {
+            let (export, notes) = with_terms(copy(1, 0, 9), &primary(term)).unwrap();
+            assert_eq!((shard(&export), notes.len()), ((100, 3), 0));
+        }
+    }
+}

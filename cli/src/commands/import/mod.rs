@@ -3,6 +3,7 @@
 
 mod cluster;
 mod spec_files;
+mod vitess;
 
 use clap::{Args, Subcommand};
 
@@ -13,7 +14,8 @@ const EXAMPLES: &str = "\
 Examples:
   vtplan import cluster                           The store of this machine's cluster is lost
   vtplan import cluster --data-dir /var/lib/vtplan --state etcd://etcd1:2379
-  vtplan import cluster --spec shop.yaml          And write the spec that it had";
+  vtplan import cluster --spec shop.yaml          And write the spec that it had
+  vtplan import vitess listings/ --out shop.yaml  A spec of a Vitess cluster";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
@@ -26,17 +28,23 @@ pub struct ImportArgs {
 pub enum ImportCommand {
     /// Rebuild the records of a running vtplan cluster from its agents
     Cluster(cluster::ClusterArgs),
+    /// Write a spec from JSON listings of a Vitess cluster
+    Vitess(vitess::VitessArgs),
 }
 
 impl ImportArgs {
     pub fn wants_json(&self) -> bool {
-        let ImportCommand::Cluster(args) = &self.command;
-        args.format == Format::Json
+        let format = match &self.command {
+            ImportCommand::Cluster(args) => args.format,
+            ImportCommand::Vitess(args) => args.format,
+        };
+        format == Format::Json
     }
 }
 
 pub async fn run(args: ImportArgs, global: &Global) -> Outcome {
     match args.command {
         ImportCommand::Cluster(args) => cluster::run(args, global).await,
+        ImportCommand::Vitess(args) => vitess::run(&args, global),
     }
 }
