@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 use common::flavors;
 use common::server::{KS, Server};
 use vtplan_agent::stream::source::SourceEvent;
+use vtplan_agent::stream::target::lines;
 use vtplan_agent::stream::{Cell, Change, Row, TableShape, write_literal};
 use vtplan_state::model::FlavorKind;
 
@@ -576,6 +577,28 @@ async fn write(to: &mut Server, shape: &TableShape, rows: &[Row]) {
     }
 }
 
+/// Writes the same rows as lines, if they may go so. Whether they did.
+async fn write_lines(to: &mut Server, from: &TableShape, copy: &TableShape, rows: &[Row]) -> bool {
+    if !lines::fit(from, copy) {
+        return false;
+    }
+    let mut text = Vec::new();
+    for row in rows {
+        lines::write(row.iter().map(Option::as_deref), &mut text);
+    }
+    let empty = format!("TRUNCATE copy.{}", copy.name);
+    to.writer.run("emptying a copy", empty).await.unwrap();
+    let statement = lines::statement(&copy.quoted(), "id, c");
+    let done = to.writer.load(statement.as_bytes(), &text).await.unwrap();
+    assert_eq!(
+        (done.affected, done.warnings),
+        (rows.len() as u64, 0),
+        "{}",
+        copy.columns[1].column_type
+    );
+    true
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn values_of_every_type_come_through_unchanged() {
     let mut servers = Vec::new();
@@ -651,6 +674,21 @@ async fn values_of_every_type_come_through_unchanged() {
                     continue;
                 }
                 let what = format!("written to {target}");
+                assert_same(&what, &samples[i].column, &wanted[i], &found[place]);
+            }
+
+            let mut as_lines = Vec::new();
+            for (place, &i) in copied.iter().enumerate() {
+                if write_lines(server, &shapes[i], &copies[place], &wanted[i]).await {
+                    as_lines.push((i, copies[place].clone()));
+                }
+            }
+            println!("{} of {} as lines", as_lines.len(), copied.len());
+            assert!(as_lines.len() > copied.len() / 3);
+            let (lined, loaded): (Vec<usize>, Vec<_>) = as_lines.into_iter().unzip();
+            let found = server.rows("copy", &loaded).await;
+            for (place, i) in lined.into_iter().enumerate() {
+                let what = format!("written as lines to {target}");
                 assert_same(&what, &samples[i].column, &wanted[i], &found[place]);
             }
             server.run("DROP DATABASE copy").await;

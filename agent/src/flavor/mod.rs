@@ -211,6 +211,8 @@ fn common_options(conf: &ServerConf<'_>) -> Vec<(&'static str, String)> {
         ("log_bin", "binlog".to_owned()),
         ("relay_log", "relay".to_owned()),
         ("relay_log_recovery", "ON".to_owned()),
+        // Streams send the rows that they copy as lines.
+        ("local_infile", "ON".to_owned()),
         ("binlog_format", "ROW".to_owned()),
         ("binlog_row_image", "FULL".to_owned()),
         ("binlog_row_metadata", "FULL".to_owned()),

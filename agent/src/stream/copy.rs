@@ -14,7 +14,8 @@ use super::error::StreamError;
 use super::row::Cell;
 use super::server::ServerAddress;
 use super::source::SourceSnapshot;
-use super::target::tables::{Inserts, MovedTable};
+use super::target::inserts::{Form, Inserts};
+use super::target::tables::MovedTable;
 use super::target::vt_tables::{Claim, CopyState, encode_key};
 use super::target::writer::{Chunk, Committed, Writers};
 use super::throttle::{self, Seen};
@@ -160,7 +161,7 @@ impl Copying<'_> {
         };
         for &target in &segment.targets {
             let state = &mut self.targets[target].states[table];
-            let mut chunk = chunk(&name, table, Inserts::default(), end.as_deref(), number);
+            let mut chunk = chunk(&name, table, Inserts::new(Form::Insert), end.as_deref(), number);
             chunk.done = done;
             if let Some(key) = &end {
                 note(state, &chunk, key);

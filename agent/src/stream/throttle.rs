@@ -14,7 +14,7 @@ use super::error::StreamError;
 use super::plan::StreamPlan;
 use super::server::ServerAddress;
 use super::target::connection::{Connection, text};
-use crate::flavor::{self, Flavor, ServerVersion, TextRow};
+use crate::flavor::{self, Flavor, ServerVersion};
 
 /// How often servers are looked at.
 const PERIOD: Duration = Duration::from_secs(1);
@@ -175,15 +175,13 @@ async fn replication_lag(
     flavor: &dyn Flavor,
 ) -> Result<Option<Duration>, StreamError> {
     let query = flavor.replica_status_query();
-    let rows = conn.query("reading the replication's state", query).await?;
+    let rows = conn
+        .named_rows("reading the replication's state", query)
+        .await?;
     let Some(row) = rows.first() else {
         return Ok(None);
     };
-    let columns = row.columns_ref().iter().enumerate();
-    let row: TextRow = columns
-        .map(|(i, column)| (column.name_str().to_lowercase(), Some(text(row, i))))
-        .collect();
-    let status = flavor.replica_status(&row);
+    let status = flavor.replica_status(row);
     let lag = status.lag_seconds.filter(|_| status.healthy());
     Ok(lag.map(Duration::from_secs))
 }

@@ -406,14 +406,14 @@ impl Writing {
                 // What was before it does not wait in memory.
                 let begun = std::mem::take(&mut packet);
                 if !begun.is_empty() {
-                    stop = stop.or(self.packet(conn, begun, &exact).await?);
+                    stop = stop.or(self.packet(conn, &begun, &exact).await?);
                     exact.clear();
                 }
                 for piece in 0..spill.len() {
                     let ops = spill.read(piece).await?;
                     let statements = ops.statements();
                     let exact: Vec<_> = statements.map(|(op, text)| exactly(op, text)).collect();
-                    self.packet(conn, ops.text.clone(), &exact).await?;
+                    self.packet(conn, &ops.text, &exact).await?;
                 }
                 continue;
             }
@@ -422,21 +422,21 @@ impl Writing {
                 exact.push(exactly(op, statement));
                 if packet.len() > PACKET {
                     let full = std::mem::take(&mut packet);
-                    stop = stop.or(self.packet(conn, full, &exact).await?);
+                    stop = stop.or(self.packet(conn, &full, &exact).await?);
                     exact.clear();
                 }
             }
         }
         packet.extend_from_slice(record.as_bytes());
         packet.extend_from_slice(b";COMMIT");
-        let seen = self.packet(conn, packet, &exact).await?;
+        let seen = self.packet(conn, &packet, &exact).await?;
         Ok(stop.or(seen))
     }
 
     async fn packet(
         &self,
         conn: &mut Connection,
-        packet: Vec<u8>,
+        packet: &[u8],
         exact: &[Option<(u32, &[u8])>],
     ) -> Result<Option<String>, StreamError> {
         let what = format!("applying changes to shard {}", self.shard);

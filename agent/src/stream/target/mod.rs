@@ -4,6 +4,7 @@
 //! - [`vt_tables`]: the tables of `_vt`, and how a stream claims its rows there.
 //! - [`connection`]: packets of statements.
 //! - [`tables`]: tables as they are on both sides; rows and changes as statements.
+//! - [`inserts`], [`lines`]: copied rows, as an INSERT or as lines of LOAD DATA.
 //! - [`writer`]: chunks of copied rows, written in parallel and committed in order.
 //! - [`apply`]: source transactions as they come; where to stop.
 //! - [`commit`]: groups of them, in parallel where they do not touch the same rows.
@@ -15,6 +16,8 @@ pub mod apply;
 pub mod commit;
 pub mod connection;
 pub mod group;
+pub mod inserts;
+pub mod lines;
 pub mod parked;
 pub mod spill;
 pub mod tables;

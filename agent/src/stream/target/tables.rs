@@ -6,6 +6,8 @@ use std::sync::Arc;
 
 use vtplan_state::model::{ShardName, VSchemaKeyspace};
 
+use super::inserts::{Form, Inserts};
+use super::lines;
 use crate::stream::error::StreamError;
 use crate::stream::row::{Cell, Change, Row, RowBatch, write_literal};
 use crate::stream::sharder::{Sharder, Shards};
@@ -19,6 +21,10 @@ pub struct MovedTable {
     sharder: Sharder,
     /// ``INSERT INTO `ks`.`t` (`a`, `b`) VALUES``.
     insert: Vec<u8>,
+    /// ``LOAD DATA ... INTO TABLE `ks`.`t` ... (`a`, `b`)``.
+    load: String,
+    /// Whether copied rows go as lines.
+    lines: bool,
     /// Whether this stream carries the rows that belong on every shard; the others leave them to
     /// it.
     carries_reference: bool,
@@ -73,30 +79,6 @@ pub enum OpKind {
     Delete,
 }
 
-/// Rows of a table for one target.
-#[derive(Debug, Clone, Default)]
-pub struct Inserts {
-    /// An INSERT; empty for no row.
-    pub text: Vec<u8>,
-    /// Where the values of each row begin in it, after a comma or what comes before the first.
-    pub starts: Vec<u32>,
-    pub rows: u64,
-    /// Of the values.
-    pub bytes: u64,
-}
-
-impl Inserts {
-    /// An INSERT of some of the rows.
-    pub fn some(&self, rows: Range<usize>) -> Vec<u8> {
-        let start = |row: usize| self.starts.get(row).map(|&at| at as usize);
-        let head = start(0).unwrap_or(self.text.len());
-        let from = start(rows.start).unwrap_or(self.text.len());
-        // What comes before the next row is a comma.
-        let to = start(rows.end).map_or(self.text.len(), |next| next - 1);
-        [&self.text[..head], &self.text[from..to]].concat()
-    }
-}
-
 /// How much of a table a target has while its changes are applied.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Present {
@@ -125,12 +107,11 @@ impl MovedTable {
         let spread_by = shared_with.map_or(Vec::new(), |vschema| spread_by(&source, vschema));
         let sharder = Sharder::new(&source, vschema, shards)?;
         let columns: Vec<String> = source.columns.iter().map(ColumnShape::quoted).collect();
-        let insert = format!(
-            "INSERT INTO {} ({}) VALUES ",
-            target.quoted(),
-            columns.join(", ")
-        );
+        let columns = columns.join(", ");
+        let insert = format!("INSERT INTO {} ({columns}) VALUES ", target.quoted());
         Ok(Self {
+            load: lines::statement(&target.quoted(), &columns),
+            lines: lines::fit(&source, &target),
             source,
             target,
             sharder,
@@ -169,23 +150,44 @@ impl MovedTable {
 
     /// The rows of a batch, by target.
     pub fn inserts(&self, batch: &RowBatch, targets: usize) -> Result<Vec<Inserts>, StreamError> {
-        let mut inserts = vec![Inserts::default(); targets];
+        let form = match self.lines {
+            true => Form::Lines,
+            false => Form::Insert,
+        };
+        let mut inserts = vec![Inserts::new(form); targets];
         for row in batch.rows() {
             let places = self.places(|c| row.get(c), targets)?;
             for to in &mut inserts[places] {
                 if to.rows == 0 {
                     to.text.reserve(batch.bytes() / targets * 5 / 4);
-                    to.text.extend_from_slice(&self.insert);
-                } else {
-                    to.text.push(b',');
                 }
-                to.starts.push(offset(to.text.len()));
-                to.rows += 1;
                 to.bytes += row.cells().flatten().map(<[u8]>::len).sum::<usize>() as u64;
-                self.write_row(row.cells(), &mut to.text);
+                match to.form {
+                    Form::Lines => to.push_line(row.cells()),
+                    Form::Insert => {
+                        to.start_row(&self.insert);
+                        self.write_row(row.cells(), &mut to.text);
+                    }
+                }
             }
         }
         Ok(inserts)
+    }
+
+    /// The same rows as an INSERT.
+    pub fn as_insert(&self, rows: &Inserts) -> Inserts {
+        let mut insert = Inserts::new(Form::Insert);
+        insert.bytes = rows.bytes;
+        for line in lines::rows(&rows.text) {
+            insert.start_row(&self.insert);
+            self.write_row(line.iter().map(|cell| cell.as_deref()), &mut insert.text);
+        }
+        insert
+    }
+
+    /// What sends rows as lines.
+    pub fn load(&self) -> &str {
+        &self.load
     }
 
     fn write_row<'a>(&self, cells: impl Iterator<Item = Option<&'a [u8]>>, text: &mut Vec<u8>) {
@@ -465,7 +467,7 @@ impl MovedTable {
 
 /// A place in statements: they are far shorter than this can say, see
 /// [`crate::stream::follow`].
-fn offset(place: usize) -> u32 {
+pub(super) fn offset(place: usize) -> u32 {
     u32::try_from(place).unwrap_or(u32::MAX)
 }
 
@@ -570,35 +572,4 @@ fn both_utf8(a: &ColumnShape, b: &ColumnShape) -> bool {
     };
     let utf8mb3 = |c: &ColumnShape| matches!(c.charset.as_deref(), Some("utf8mb3" | "utf8"));
     (utf8(a) && utf8(b)) || (utf8mb3(a) && (utf8mb3(b) || utf8(b)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn an_insert_of_some_rows_has_these_and_no_others() {
-        let rows = ["(1,'a,b')", "(2,'')", "(3,NULL)"];
-        let mut inserts = Inserts {
-            text: b"INSERT INTO `k`.`t` (`a`) VALUES ".to_vec(),
-            ..Inserts::default()
-        };
-        for (i, row) in rows.iter().enumerate() {
-            if i > 0 {
-                inserts.text.push(b',');
-            }
-            inserts.starts.push(offset(inserts.text.len()));
-            inserts.text.extend_from_slice(row.as_bytes());
-        }
-        for from in 0..rows.len() {
-            for to in from + 1..=rows.len() {
-                let wanted = format!(
-                    "INSERT INTO `k`.`t` (`a`) VALUES {}",
-                    rows[from..to].join(",")
-                );
-                let some = inserts.some(from..to);
-                assert_eq!(String::from_utf8_lossy(&some), wanted);
-            }
-        }
-    }
 }

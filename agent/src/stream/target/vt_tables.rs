@@ -64,6 +64,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::{Connection, bytes, number, text};
 use crate::flavor::literal;
+use crate::stream::row::Row;
 use crate::stream::error::StreamError;
 use crate::stream::row::Cell;
 
@@ -208,7 +209,7 @@ impl Claim {
     }
 
     /// What the row of [`Claim::check`] or [`Claim::look`] says of `stop_at`.
-    pub fn stop_of(rows: &[mysql_async::Row]) -> Option<String> {
+    pub fn stop_of(rows: &[Row]) -> Option<String> {
         let stop = bytes(rows.first()?, 1)?;
         Some(String::from_utf8_lossy(stop).into_owned())
     }

@@ -3,6 +3,7 @@
 //! whose places rows of other streams have are parked ([`super::parked`]).
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::select;
 use tokio::sync::{Mutex, OwnedSemaphorePermit, mpsc, watch};
@@ -11,7 +12,8 @@ use tokio::task::JoinSet;
 use super::commit::{is_duplicate, is_passing};
 use super::connection::Connection;
 use super::parked;
-use super::tables::{Inserts, MovedTable};
+use super::inserts::{Form, Inserts};
+use super::tables::MovedTable;
 use super::vt_tables::Claim;
 use super::{MOST_PARKED, duplicate};
 use crate::conductor::failpoint;
@@ -21,6 +23,9 @@ use crate::stream::server::ServerAddress;
 
 /// Connections to one target.
 const WRITERS: usize = 4;
+/// ER_NOT_ALLOWED_COMMAND, ER_CLIENT_LOCAL_FILES_DISABLED, ER_LOAD_INFILE_CAPABILITY_DISABLED: the
+/// server's `local_infile` is off.
+const NO_LINES: [u16; 3] = [1148, 3948, 4166];
 /// How often a chunk that the server rolled back for another transaction's sake is tried.
 const ATTEMPTS: u32 = 20;
 
@@ -63,6 +68,8 @@ struct Shared {
     tables: Arc<[MovedTable]>,
     /// Whether other streams write to the target too.
     shared_target: bool,
+    /// By table: whether lines came to nothing, so that no more are sent.
+    no_lines: Box<[AtomicBool]>,
 }
 
 impl Writers {
@@ -82,6 +89,7 @@ impl Writers {
             chunks: Mutex::new(receiver),
             committed: watch::Sender::new(0),
             told,
+            no_lines: tables.iter().map(|_| AtomicBool::new(false)).collect(),
             tables,
             shared_target,
         });
@@ -146,8 +154,16 @@ async fn write(shared: Arc<Shared>) -> Result<(), StreamError> {
         writer.write(number, &mut chunk).await?;
         shared.committed.send_replace(number + 1);
         chunk.inserts.text = Vec::new();
+        chunk.inserts.starts = Vec::new();
         (shared.told)(&chunk);
     }
+}
+
+/// What came of an attempt.
+enum Sent {
+    Committed,
+    /// The server does not take lines, or not these; the transaction is open.
+    LinesInVain,
 }
 
 struct ChunkWriter<'a> {
@@ -161,13 +177,35 @@ impl ChunkWriter<'_> {
         let mut attempts = 0;
         // Whether rows of other streams are in the way.
         let mut crowded = false;
+        let given_up = &self.shared.no_lines[chunk.table_number];
+        if given_up.load(Ordering::Relaxed) {
+            self.as_insert(chunk);
+        }
+        let sent_lines = chunk.inserts.form == Form::Lines;
         loop {
             let made = match crowded {
                 false => self.attempt(number, chunk).await,
-                true => self.attempt_parking(number, chunk).await,
+                true => {
+                    self.as_insert(chunk);
+                    self.attempt_parking(number, chunk).await
+                }
             };
-            let Err(error) = made else {
-                return Ok(());
+            let error = match made {
+                Ok(Sent::Committed) => {
+                    // An INSERT has no trouble with what is one for lines.
+                    if sent_lines && chunk.inserts.form == Form::Insert && !crowded {
+                        given_up.store(true, Ordering::Relaxed);
+                    }
+                    return Ok(());
+                }
+                Ok(Sent::LinesInVain) => {
+                    self.as_insert(chunk);
+                    if let Some(conn) = self.conn.as_mut() {
+                        conn.run("undoing a chunk", "ROLLBACK").await?;
+                    }
+                    continue;
+                }
+                Err(error) => error,
             };
             attempts += 1;
             let again = if is_duplicate(&error) {
@@ -188,42 +226,63 @@ impl ChunkWriter<'_> {
         }
     }
 
-    async fn attempt(&mut self, number: u64, chunk: &Chunk) -> Result<(), StreamError> {
-        let what = format!("copying rows of `{}`", chunk.table);
-        let conn = connection(self.conn, &self.shared.address).await?;
-        let insert = &chunk.inserts.text;
-        let mut packet = b"BEGIN;".to_vec();
-        packet.extend_from_slice(insert);
-        if *self.committed.borrow() != number && !insert.is_empty() {
-            conn.run(&what, std::mem::take(&mut packet)).await?;
-            // An error: the sender is in `shared`, which outlives this.
-            let _ = self.committed.wait_for(|done| *done >= number).await;
-        } else if !insert.is_empty() {
-            packet.push(b';');
-        } else {
-            let _ = self.committed.wait_for(|done| *done >= number).await;
+    fn as_insert(&self, chunk: &mut Chunk) {
+        if chunk.inserts.form == Form::Lines {
+            let table = &self.shared.tables[chunk.table_number];
+            chunk.inserts = table.as_insert(&chunk.inserts);
         }
+    }
+
+    async fn attempt(&mut self, number: u64, chunk: &Chunk) -> Result<Sent, StreamError> {
+        let what = format!("copying rows of `{}`", chunk.table);
+        let shared = self.shared;
+        let conn = connection(self.conn, &shared.address).await?;
+        let mut packet = Vec::new();
+        match chunk.inserts.form {
+            _ if chunk.inserts.rows == 0 => packet.extend_from_slice(b"BEGIN;"),
+            Form::Lines => {
+                let table = &shared.tables[chunk.table_number];
+                conn.run(&what, "BEGIN").await?;
+                match conn.load(&what, table.load(), &chunk.inserts.text).await {
+                    Ok(done) if done.warnings == 0 && done.affected == chunk.inserts.rows => {}
+                    Ok(_) => return Ok(Sent::LinesInVain),
+                    Err(error) if error.code().is_some_and(|c| NO_LINES.contains(&c)) => {
+                        return Ok(Sent::LinesInVain);
+                    }
+                    Err(error) => return Err(error),
+                }
+            }
+            Form::Insert => {
+                packet.extend_from_slice(b"BEGIN;");
+                packet.extend_from_slice(&chunk.inserts.text);
+                packet.push(b';');
+                if *self.committed.borrow() != number {
+                    packet.pop();
+                    conn.run(&what, std::mem::take(&mut packet)).await?;
+                }
+            }
+        }
+        // An error: the sender is in `shared`, which outlives this.
+        let _ = self.committed.wait_for(|done| *done >= number).await;
         failpoint::hit("stream.before-chunk-commit").await;
         let end = format!(
             "{}; {}; COMMIT",
-            self.shared.claim.check(),
-            self.shared.record(chunk)
+            shared.claim.check(),
+            shared.record(chunk)
         );
         packet.extend_from_slice(end.as_bytes());
         conn.run(&what, packet).await?;
-        Ok(())
+        Ok(Sent::Committed)
     }
 
     /// The same, row by row where it has to be, when it is this chunk's turn: rows that have no
     /// place are parked.
-    async fn attempt_parking(&mut self, number: u64, chunk: &Chunk) -> Result<(), StreamError> {
+    async fn attempt_parking(&mut self, number: u64, chunk: &Chunk) -> Result<Sent, StreamError> {
         // Nothing is locked while this waits: whoever is to be waited for may need it.
         let _ = self.committed.wait_for(|done| *done >= number).await;
         let (shared, what) = (self.shared, format!("copying rows of `{}`", chunk.table));
         let conn = connection(self.conn, &shared.address).await?;
-        let Some(table) = shared.tables.get(chunk.table_number) else {
-            return Ok(());
-        };
+        let table = &shared.tables[chunk.table_number];
         parked::make(&shared.claim, conn, table).await?;
         let begin = format!("BEGIN; {}", shared.claim.check());
         conn.run(&what, begin).await?;
@@ -263,7 +322,7 @@ impl ChunkWriter<'_> {
             shared.record(chunk)
         );
         conn.run(&what, end).await?;
-        Ok(())
+        Ok(Sent::Committed)
     }
 }
 

@@ -11,6 +11,8 @@ const LONG_PASSWORD: u32 = 1;
 const FOUND_ROWS: u32 = 1 << 1;
 const LONG_FLAG: u32 = 1 << 2;
 const CONNECT_WITH_DB: u32 = 1 << 3;
+/// Whoever says so sends a file's content when the server asks, see [`Connection::load`].
+const LOCAL_FILES: u32 = 1 << 7;
 const PROTOCOL_41: u32 = 1 << 9;
 const TRANSACTIONS: u32 = 1 << 13;
 const SECURE_CONNECTION: u32 = 1 << 15;
@@ -45,6 +47,7 @@ impl Connection {
         let mut capabilities = LONG_PASSWORD
             | FOUND_ROWS
             | LONG_FLAG
+            | LOCAL_FILES
             | PROTOCOL_41
             | TRANSACTIONS
             | SECURE_CONNECTION

@@ -4,11 +4,15 @@
 //!
 //! - [`buffer`]: bytes on their way in, cut into messages.
 //! - [`login`]: the handshake.
+//! - [`statements`]: several at once, and files.
 //! - [`codec`]: integers and strings of the protocol.
 
 mod buffer;
 pub(crate) mod codec;
 mod login;
+mod statements;
+
+pub(crate) use statements::Outcome;
 
 use std::io;
 use std::ops::Range;
@@ -33,6 +37,8 @@ const KEEPALIVE_IDLE: Duration = Duration::from_secs(10);
 const KEEPALIVE_EVERY: Duration = Duration::from_secs(5);
 /// The longest part of a message.
 const PART: usize = 0xff_ffff;
+/// A longer statement is not copied to stand behind its header.
+const COPIED: usize = 64 << 10;
 const COM_QUERY: u8 = 3;
 const SERVER_MORE_RESULTS_EXISTS: u16 = 8;
 
@@ -47,7 +53,7 @@ pub struct Done {
 
 /// Why an exchange with a server failed.
 #[derive(Debug)]
-pub(crate) enum WireError {
+pub enum WireError {
     Lost(String),
     Sql { code: u16, message: String },
 }
@@ -320,11 +326,16 @@ impl Connection {
         self.pending = true;
         self.sequence = 0;
         if arguments.len() + 1 < PART {
-            let mut out = Vec::with_capacity(arguments.len() + 5);
+            let copied = match arguments.len() {
+                length if length < COPIED => length,
+                _ => 0,
+            };
+            let mut out = Vec::with_capacity(copied + 5);
             self.put_header(arguments.len() + 1, &mut out);
             out.push(command);
-            out.extend_from_slice(arguments);
+            out.extend_from_slice(&arguments[..copied]);
             self.stream.write_all(&out).await?;
+            self.stream.write_all(&arguments[copied..]).await?;
             return Ok(());
         }
         let (first, mut rest) = arguments.split_at(PART - 1);
