@@ -210,6 +210,7 @@ async fn vdiff(lab: &Lab, id: &str) -> VDiffRecord {
         epoch: 1,
         requested_at: 1,
         state: VDiffState::Requested,
+        every_value: false,
         tables: BTreeMap::new(),
         message: String::new(),
         ended_at: None,

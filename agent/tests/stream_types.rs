@@ -10,7 +10,8 @@ use common::flavors;
 use common::server::{KS, Server};
 use vtplan_agent::stream::source::SourceEvent;
 use vtplan_agent::stream::target::lines;
-use vtplan_agent::stream::{Cell, Change, Row, TableShape, write_literal};
+use vtplan_agent::stream::{Cell, Change, ColumnKind, Row, TableShape, write_literal};
+use vtplan_agent::vdiff::digest;
 use vtplan_state::model::FlavorKind;
 
 /// A type, and literals of values.
@@ -599,6 +600,33 @@ async fn write_lines(to: &mut Server, from: &TableShape, copy: &TableShape, rows
     true
 }
 
+/// What VDiff relies on. `rows`: all of the table.
+async fn checksums_tell_values_apart(server: &mut Server, shape: &TableShape, rows: &[Row]) {
+    if matches!(
+        shape.columns[1].kind,
+        ColumnKind::Geometry | ColumnKind::Vector
+    ) {
+        return;
+    }
+    let checksum = digest::value_checksum(&shape.columns[1]);
+    let query = format!("SELECT id, {checksum} FROM {}", shape.quoted());
+    let what = format!("checksums of {}", shape.columns[1].column_type);
+    let found = server.writer.rows(&what, query).await.unwrap();
+    let mut by_checksum = BTreeMap::new();
+    for row in rows {
+        let checksum = found.iter().find(|f| f[0] == row[0]).unwrap()[1].clone();
+        let value = by_checksum
+            .entry(checksum)
+            .or_insert_with(|| row[1].clone());
+        assert_eq!(
+            readable(value),
+            readable(&row[1]),
+            "{}",
+            shape.columns[1].column_type
+        );
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn values_of_every_type_come_through_unchanged() {
     let mut servers = Vec::new();
@@ -623,6 +651,10 @@ async fn values_of_every_type_come_through_unchanged() {
         let mut reader = source.follow(&position, &shapes).await.unwrap();
         insert(&mut servers[from], &samples).await;
         let wanted = servers[from].rows(KS, &shapes).await;
+
+        for (i, shape) in shapes.iter().enumerate() {
+            checksums_tell_values_apart(&mut servers[from], shape, &wanted[i]).await;
+        }
 
         let end = source.position().await.unwrap();
         let mut followed = vec![BTreeMap::new(); shapes.len()];

@@ -99,6 +99,7 @@ fn vdiff(workflow: &WorkflowRecord, state: VDiffState, missing: u64) -> VDiffRec
         epoch: workflow.streams.epoch,
         requested_at: 1_795_272_634_000,
         state,
+        every_value: false,
         tables: workflow
             .tables
             .iter()

@@ -112,6 +112,8 @@ impl Default for ChangePolicy {
 #[serde(rename_all = "snake_case")]
 pub enum VDiffPolicy {
     Required,
+    /// And no checksum is relied on.
+    EveryValue,
     Skip,
 }
 

@@ -187,7 +187,9 @@ impl Action {
                 workflow, target, ..
             } => start_workflow(&target.keyspace, workflow),
             Self::WaitForCopy { keyspace, workflow } => wait_for_copy(keyspace, workflow),
-            Self::Vdiff { keyspace, workflow } => vdiff(keyspace, workflow),
+            Self::Vdiff {
+                keyspace, workflow, ..
+            } => vdiff(keyspace, workflow),
             Self::WaitForApproval {
                 keyspace,
                 workflow,

@@ -223,6 +223,9 @@ pub enum Action {
     Vdiff {
         keyspace: KeyspaceName,
         workflow: WorkflowName,
+        /// Values are compared also where checksums of both sides are equal.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        every_value: bool,
     },
     /// Waits for a person to approve a point of `changes.approve`.
     WaitForApproval {

@@ -99,7 +99,9 @@ pub fn describe(step: &Step) -> String {
         Action::WaitForCopy { keyspace, workflow } => {
             format!("wait until {keyspace}.{workflow} has copied all rows")
         }
-        Action::Vdiff { keyspace, workflow } => format!("VDiff {keyspace}.{workflow}"),
+        Action::Vdiff {
+            keyspace, workflow, ..
+        } => format!("VDiff {keyspace}.{workflow}"),
         Action::WaitForApproval {
             keyspace,
             workflow,
@@ -255,7 +257,9 @@ pub fn workflow_of(step: &Step) -> Option<(&KeyspaceName, &WorkflowName)> {
             workflow, target, ..
         } => Some((&target.keyspace, workflow)),
         Action::WaitForCopy { keyspace, workflow }
-        | Action::Vdiff { keyspace, workflow }
+        | Action::Vdiff {
+            keyspace, workflow, ..
+        }
         | Action::WaitForApproval {
             keyspace, workflow, ..
         }

@@ -64,7 +64,9 @@ pub fn is_done(action: &Action, seen: &Gathered) -> bool {
         Action::WaitForCopy { keyspace, workflow } => records
             .workflow(keyspace, workflow)
             .is_some_and(|record| record.copied),
-        Action::Vdiff { keyspace, workflow } => records
+        Action::Vdiff {
+            keyspace, workflow, ..
+        } => records
             .workflow(keyspace, workflow)
             .is_some_and(|record| record.vdiff_passed),
         Action::WaitForApproval {

@@ -244,8 +244,13 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
         Action::WaitForCopy { keyspace, workflow } => {
             workflow::copy::wait(to, keyspace, workflow, first).await
         }
-        Action::Vdiff { keyspace, workflow } => {
-            workflow::vdiff::compare(to, &attempt.plan, keyspace, workflow, first).await
+        Action::Vdiff {
+            keyspace,
+            workflow,
+            every_value,
+        } => {
+            let (plan, every_value) = (&attempt.plan, *every_value);
+            workflow::vdiff::compare(to, plan, keyspace, workflow, every_value, first).await
         }
         Action::WaitForApproval {
             keyspace,

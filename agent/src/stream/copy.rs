@@ -161,7 +161,13 @@ impl Copying<'_> {
         };
         for &target in &segment.targets {
             let state = &mut self.targets[target].states[table];
-            let mut chunk = chunk(&name, table, Inserts::new(Form::Insert), end.as_deref(), number);
+            let mut chunk = chunk(
+                &name,
+                table,
+                Inserts::new(Form::Insert),
+                end.as_deref(),
+                number,
+            );
             chunk.done = done;
             if let Some(key) = &end {
                 note(state, &chunk, key);

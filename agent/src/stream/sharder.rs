@@ -111,6 +111,14 @@ impl Sharder {
         Ok(Self { shards, rule })
     }
 
+    /// The columns that say where a row goes; none if all rows go the same way.
+    pub fn columns(&self) -> &[usize] {
+        match &self.rule {
+            Rule::Vindex { columns, .. } => columns,
+            Rule::One(_) | Rule::All => &[],
+        }
+    }
+
     /// Where a row goes.
     ///
     /// # Errors

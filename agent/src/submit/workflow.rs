@@ -131,11 +131,13 @@ pub async fn set_paused(
 }
 
 /// Asks for a full comparison of a workflow; agents carry it out. Returns its id: the progress and
-/// the result stand in its record, `vdiffs/<keyspace>/<workflow>/<id>`.
+/// the result stand in its record, `vdiffs/<keyspace>/<workflow>/<id>`. `every_value`: see
+/// [`VDiffRecord::every_value`].
 pub async fn request_vdiff(
     cluster: &Cluster,
     keyspace: &KeyspaceName,
     workflow: &WorkflowName,
+    every_value: bool,
     who: &str,
 ) -> Result<String, SubmitError> {
     let keys = cluster.keys();
@@ -157,6 +159,7 @@ pub async fn request_vdiff(
         epoch: record.streams.epoch,
         requested_at: at,
         state: VDiffState::Requested,
+        every_value,
         tables: Default::default(),
         message: String::new(),
         ended_at: None,

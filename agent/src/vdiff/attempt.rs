@@ -13,7 +13,7 @@ use vtplan_state::model::{TableName, WorkflowRecord, WorkflowSide};
 use super::VDiffError;
 use super::pause::Streams;
 use super::servers::{Access, reaches};
-use super::table::{self, Table};
+use super::table::{self, Comparison, Table};
 use super::ticket::Ticket;
 use crate::stream::Position;
 use crate::stream::server::ServerAddress;
@@ -55,15 +55,17 @@ pub async fn attempt(access: &Access<'_>, ticket: &mut Ticket) -> Result<(), VDi
         if (ticket.record.tables.get(&table.name)).is_some_and(|found| found.done) {
             continue;
         }
-        table::compare(
+        let found = ticket.record.tables.get(&table.name).cloned();
+        let comparison = Comparison {
             table,
-            &mut of_sources,
-            &mut of_targets,
-            &names,
-            orderer.clone(),
+            sources: &mut of_sources,
+            targets: &mut of_targets,
+            target_names: &names,
+            orderer: orderer.clone(),
+            found: found.unwrap_or_default(),
             ticket,
-        )
-        .await?;
+        };
+        comparison.run().await?;
     }
     for snapshot in of_sources.into_iter().chain(of_targets).flatten() {
         snapshot.close().await;

@@ -8,7 +8,7 @@ use std::time::Duration;
 use futures::StreamExt as _;
 use tokio::select;
 use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 use vtplan_state::model::{
     KeyspaceName, Revision, VDiffRecord, VDiffState, VDiffTable, WorkflowName,
@@ -26,6 +26,8 @@ use crate::host::Host;
 const LOCK_TTL: Duration = Duration::from_secs(10);
 /// How often comparisons that somebody else carries out are looked at: he may end.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+/// The least time between two looks.
+const LOOKS_APART: Duration = Duration::from_millis(100);
 /// Pauses between attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(500);
 const LONGEST_PAUSE: Duration = Duration::from_secs(10);
@@ -53,6 +55,7 @@ async fn follow(
     working: &mut BTreeSet<Workflow>,
 ) -> Result<(), StoreError> {
     let store = host.cluster.store();
+    let looked = Instant::now();
     let prefix = host.cluster.keys().all_vdiffs();
     let listing = store.list(&prefix).await?;
     let mut wanted = BTreeSet::new();
@@ -82,7 +85,7 @@ async fn follow(
             event = events.next() => {
                 event.transpose()?;
                 // Each write of a comparison under way is one too: not all are looked at.
-                sleep(Duration::from_millis(100)).await;
+                sleep_until(looked + LOOKS_APART).await;
                 return Ok(());
             }
             Some(ended) = tasks.join_next() => {

@@ -24,6 +24,7 @@
 //! are compared as JSON.
 
 pub mod attempt;
+pub mod digest;
 pub mod keeper;
 pub mod merge;
 pub mod order;

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::{try_join, try_join_all};
 use tokio::sync::mpsc;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 use vtplan_state::model::{TableName, VDiffTable};
 
 use super::VDiffError;
+use super::digest::{self, Digest, Placement, Range, Ranges};
 use super::merge::{Fed, Feed, Merge, Reached};
 use super::order::Order;
 use super::ticket::Ticket;
@@ -39,6 +41,14 @@ pub struct Table {
     pub reference: bool,
     /// Columns that are JSON on one side.
     pub json: Vec<usize>,
+}
+
+impl Table {
+    /// Whether servers can make the same checksums of the same rows.
+    fn has_checksums(&self) -> bool {
+        let possible = |shape: &Arc<TableShape>| digest::is_possible(shape, &self.sharder);
+        self.json.is_empty() && self.sources.iter().chain(&self.targets).all(possible)
+    }
 }
 
 /// The columns of `source` as `target` has them.
@@ -108,15 +118,12 @@ impl Drop for Reader {
     }
 }
 
-/// Reads a table from behind a key on.
-fn read(
-    mut snapshot: SourceSnapshot,
-    shape: Arc<TableShape>,
-    after: Option<Row>,
-) -> (Feed, Reader) {
+/// Reads the rows of a range.
+fn read(mut snapshot: SourceSnapshot, shape: Arc<TableShape>, range: Range) -> (Feed, Reader) {
     let (send, receive) = mpsc::channel::<Fed>(AHEAD);
     let task = tokio::spawn(async move {
-        let mut rows = match snapshot.read(&shape, after.as_deref(), None).await {
+        let (after, up_to) = (range.after.as_deref(), range.up_to.as_deref());
+        let mut rows = match snapshot.read(&shape, after, up_to).await {
             Ok(rows) => rows,
             Err(error) => {
                 // Nobody listens any more: the comparison has ended.
@@ -140,74 +147,186 @@ fn read(
     (Feed::new(receive), Reader(task))
 }
 
-/// Compares a table, from where the record says on, and keeps the record current. The snapshots
-/// are given back for the next table.
-pub async fn compare(
-    table: &Table,
-    sources: &mut [Option<SourceSnapshot>],
-    targets: &mut [Option<SourceSnapshot>],
-    target_names: &[String],
-    orderer: ServerAddress,
-    ticket: &mut Ticket,
-) -> Result<(), VDiffError> {
-    let mut found = ticket
-        .record
-        .tables
-        .get(&table.name)
-        .cloned()
-        .unwrap_or_default();
-    let after = match &found.compared_to {
-        Some(text) => Some(decode_key(text).ok_or_else(|| {
-            VDiffError::Failed(format!(
-                "the record's key for table `{}` cannot be read: ask for a new comparison",
-                table.name
-            ))
-        })?),
-        None => None,
-    };
-    let gone = || VDiffError::NotYet("a snapshot is gone".to_owned());
-    let mut readers = Vec::new();
-    let mut start = |snapshot: &mut Option<SourceSnapshot>, shape: &Arc<TableShape>| {
-        let snapshot = snapshot.take().ok_or_else(gone)?;
-        let (feed, reader) = read(snapshot, shape.clone(), after.clone());
-        readers.push(reader);
-        Ok::<_, VDiffError>(feed)
-    };
-    let read_from = if table.reference { 1 } else { sources.len() };
-    let mut merge = Merge {
-        shape: &table.shape,
-        sharder: &table.sharder,
-        json: &table.json,
-        sources: (sources.iter_mut().zip(&table.sources))
+/// One table's comparison. The snapshots are there for the next table when it is over.
+pub struct Comparison<'a> {
+    pub table: &'a Table,
+    pub sources: &'a mut [Option<SourceSnapshot>],
+    pub targets: &'a mut [Option<SourceSnapshot>],
+    pub target_names: &'a [String],
+    pub orderer: ServerAddress,
+    pub ticket: &'a mut Ticket,
+    /// What was found so far.
+    pub found: VDiffTable,
+}
+
+impl Comparison<'_> {
+    /// Compares from where the record says on, and keeps the record current.
+    pub async fn run(mut self) -> Result<(), VDiffError> {
+        let mut after = match &self.found.compared_to {
+            Some(text) => Some(decode_key(text).ok_or_else(|| {
+                VDiffError::Failed(format!(
+                    "the record's key for table `{}` cannot be read: ask for a new comparison",
+                    self.table.name
+                ))
+            })?),
+            None => None,
+        };
+        if !self.ticket.record.every_value && self.table.has_checksums() {
+            let source = snapshot(&mut self.sources[0])?;
+            let ranges = Ranges::new(source, &self.table.sources[0]).await?;
+            loop {
+                let (reached, all_alike) = self.window(&ranges, after).await?;
+                after = reached;
+                if after.is_none() {
+                    return self.end().await;
+                }
+                self.tell().await?;
+                // Checksums that differ everywhere save nothing.
+                if !all_alike {
+                    break;
+                }
+            }
+        }
+        let rest = Range { after, up_to: None };
+        self.rows(rest).await?;
+        self.end().await
+    }
+
+    async fn end(&mut self) -> Result<(), VDiffError> {
+        self.found.done = true;
+        self.tell().await
+    }
+
+    async fn tell(&mut self) -> Result<(), VDiffError> {
+        tell(self.ticket, &self.table.name, &self.found).await
+    }
+
+    /// How many sources are read.
+    fn read_from(&self) -> usize {
+        match self.table.reference {
+            true => 1,
+            false => self.sources.len(),
+        }
+    }
+
+    /// Compares checksums of the next ranges, and the rows of those whose checksums differ. The key
+    /// that it came to (`None`: the end), and whether checksums are of use in this table.
+    async fn window(
+        &mut self,
+        ranges: &Ranges,
+        after: Option<Row>,
+    ) -> Result<(Option<Row>, bool), VDiffError> {
+        let first = snapshot(&mut self.sources[0])?;
+        let window = ranges
+            .window(first, &self.table.sources[0], after.clone())
+            .await?;
+        let (of_sources, of_targets) = self.digests(&window).await?;
+        let mut differ = 0;
+        let mut to = after;
+        for (i, range) in window.iter().enumerate() {
+            let all = |sides: &[Vec<Digest>]| {
+                let digests = sides.iter().map(|of_server| of_server[i]);
+                digests.fold(Digest::default(), Digest::and)
+            };
+            let source = all(&of_sources);
+            let alike = match self.table.reference {
+                true => of_targets.iter().all(|target| target[i] == source),
+                false => all(&of_targets) == source,
+            };
+            if alike {
+                self.found.rows_compared += source.rows;
+            } else {
+                differ += 1;
+                self.rows(range.clone()).await?;
+            }
+            if let Some(key) = &range.up_to {
+                self.found.compared_to = Some(encode_key(key));
+            }
+            to = range.up_to.clone();
+        }
+        Ok((to, 2 * differ <= window.len()))
+    }
+
+    /// The checksums of ranges, by server and range. All servers are at work at once.
+    async fn digests(
+        &mut self,
+        ranges: &[Range],
+    ) -> Result<(Vec<Vec<Digest>>, Vec<Vec<Digest>>), VDiffError> {
+        let (table, read_from) = (self.table, self.read_from());
+        let of_server = async |place: &mut Option<SourceSnapshot>,
+                               shape: &TableShape,
+                               placement: Option<Placement<'_>>| {
+            let snapshot = snapshot(place)?;
+            let mut digests = Vec::with_capacity(ranges.len());
+            for range in ranges {
+                digests.push(digest::digest(snapshot, shape, range, placement.as_ref()).await?);
+            }
+            Ok::<_, VDiffError>(digests)
+        };
+        let sources = (self.sources.iter_mut().zip(&table.sources))
             .take(read_from)
-            .map(|(snapshot, shape)| start(snapshot, shape))
-            .collect::<Result<_, _>>()?,
-        targets: (targets.iter_mut().zip(&table.targets))
-            .map(|(snapshot, shape)| start(snapshot, shape))
-            .collect::<Result<_, _>>()?,
-        target_names,
-        order: Order::new(&table.shape, Some(orderer)),
-    };
-    loop {
-        let reached = merge.run(&mut found, Instant::now() + TOLD_EVERY).await?;
-        let over = reached == Reached::End;
-        if let Reached::Key(key) = reached {
-            found.compared_to = Some(encode_key(&key));
-        } else {
-            found.done = true;
-        }
-        tell(ticket, &table.name, &found).await?;
-        if over {
-            break;
-        }
+            .map(|(place, shape)| of_server(place, shape, None));
+        let targets = (self.targets.iter_mut().zip(&table.targets))
+            .enumerate()
+            .map(|(shard, (place, shape))| {
+                let placement = Placement {
+                    sharder: &table.sharder,
+                    shape: &table.shape,
+                    shard,
+                };
+                of_server(place, shape, Some(placement))
+            });
+        try_join(try_join_all(sources), try_join_all(targets)).await
     }
-    drop(merge);
-    let places = sources.iter_mut().take(read_from).chain(targets);
-    for (place, mut reader) in places.zip(readers) {
-        // It has sent its last, so it is about to end.
-        *place = (&mut reader.0).await.ok().flatten();
+
+    /// Compares the rows of a range, and keeps the record current.
+    async fn rows(&mut self, range: Range) -> Result<(), VDiffError> {
+        let (table, read_from) = (self.table, self.read_from());
+        let gone = || VDiffError::NotYet("a snapshot is gone".to_owned());
+        let mut readers = Vec::new();
+        let mut start = |snapshot: &mut Option<SourceSnapshot>, shape: &Arc<TableShape>| {
+            let snapshot = snapshot.take().ok_or_else(gone)?;
+            let (feed, reader) = read(snapshot, shape.clone(), range.clone());
+            readers.push(reader);
+            Ok::<_, VDiffError>(feed)
+        };
+        let mut merge = Merge {
+            shape: &table.shape,
+            sharder: &table.sharder,
+            json: &table.json,
+            sources: (self.sources.iter_mut().zip(&table.sources))
+                .take(read_from)
+                .map(|(snapshot, shape)| start(snapshot, shape))
+                .collect::<Result<_, _>>()?,
+            targets: (self.targets.iter_mut().zip(&table.targets))
+                .map(|(snapshot, shape)| start(snapshot, shape))
+                .collect::<Result<_, _>>()?,
+            target_names: self.target_names,
+            order: Order::new(&table.shape, Some(self.orderer.clone())),
+        };
+        loop {
+            let until = Instant::now() + TOLD_EVERY;
+            match merge.run(&mut self.found, until).await? {
+                Reached::End => break,
+                Reached::Key(key) => {
+                    self.found.compared_to = Some(encode_key(&key));
+                    tell(self.ticket, &table.name, &self.found).await?;
+                }
+            }
+        }
+        drop(merge);
+        let places = (self.sources.iter_mut().take(read_from)).chain(&mut *self.targets);
+        for (place, mut reader) in places.zip(readers) {
+            // It has sent its last, so it is about to end.
+            *place = (&mut reader.0).await.ok().flatten();
+        }
+        Ok(())
     }
-    Ok(())
+}
+
+fn snapshot(place: &mut Option<SourceSnapshot>) -> Result<&mut SourceSnapshot, VDiffError> {
+    let gone = || VDiffError::NotYet("a snapshot is gone".to_owned());
+    place.as_mut().ok_or_else(gone)
 }
 
 async fn tell(ticket: &mut Ticket, name: &TableName, found: &VDiffTable) -> Result<(), VDiffError> {

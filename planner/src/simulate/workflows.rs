@@ -18,7 +18,9 @@ pub(super) fn apply(live: &mut Live, action: &Action) {
             copy_rows(live, keyspace, workflow);
             change(live, keyspace, workflow, |record| record.copied = true);
         }
-        Action::Vdiff { keyspace, workflow } => {
+        Action::Vdiff {
+            keyspace, workflow, ..
+        } => {
             change(live, keyspace, workflow, |record| {
                 record.vdiff_passed = true
             });

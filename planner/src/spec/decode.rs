@@ -272,6 +272,7 @@ fn changes(node: &Node) -> Changes {
             node.get("vdiff"),
             &[
                 ("required", VDiffPolicy::Required),
+                ("every_value", VDiffPolicy::EveryValue),
                 ("skip", VDiffPolicy::Skip),
             ],
         ),

@@ -282,6 +282,9 @@ pub struct VDiffRecord {
     pub epoch: u64,
     pub requested_at: UnixMillis,
     pub state: VDiffState,
+    /// Every value is read and compared, also where checksums of both sides are equal.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub every_value: bool,
     /// By table, as far as it has come.
     #[serde(default)]
     pub tables: BTreeMap<TableName, VDiffTable>,

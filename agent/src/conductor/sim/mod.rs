@@ -336,7 +336,9 @@ fn records_of(keys: &Keys, action: &Action) -> BTreeSet<String> {
             workflow, target, ..
         } => vec![keys.workflow(&target.keyspace, workflow), keys.routing()],
         Action::WaitForCopy { keyspace, workflow }
-        | Action::Vdiff { keyspace, workflow }
+        | Action::Vdiff {
+            keyspace, workflow, ..
+        }
         | Action::WaitForApproval {
             keyspace, workflow, ..
         }

@@ -24,6 +24,7 @@ pub async fn compare(
     plan: &str,
     keyspace: &KeyspaceName,
     workflow: &WorkflowName,
+    every_value: bool,
     first: bool,
 ) -> Result<(), Outcome> {
     let loaded = record::load_existing(to, keyspace, workflow).await?;
@@ -35,7 +36,19 @@ pub async fn compare(
     let id = format!("{plan}-{}", record.streams.epoch);
     let key = to.world.cluster().keys().vdiff(keyspace, workflow, &id);
     let Some(entry) = to.world.cluster().store().get(&key).await? else {
-        return request(to, record, id, key, first).await;
+        let vdiff = VDiffRecord {
+            id,
+            keyspace: keyspace.clone(),
+            workflow: workflow.clone(),
+            epoch: record.streams.epoch,
+            requested_at: to.world.now(),
+            state: VDiffState::Requested,
+            every_value,
+            tables: Default::default(),
+            message: String::new(),
+            ended_at: None,
+        };
+        return request(to, record, vdiff, key, first).await;
     };
     let vdiff: VDiffRecord = entry.json()?;
     match vdiff.state {
@@ -53,7 +66,7 @@ pub async fn compare(
 async fn request(
     to: Fenced<'_>,
     record: &WorkflowRecord,
-    id: String,
+    vdiff: VDiffRecord,
     key: String,
     first: bool,
 ) -> Result<(), Outcome> {
@@ -65,19 +78,8 @@ async fn request(
             work: None,
         }));
     }
-    let (keyspace, workflow) = (&record.target.keyspace, &record.name);
-    let vdiff = VDiffRecord {
-        id: id.clone(),
-        keyspace: keyspace.clone(),
-        workflow: workflow.clone(),
-        epoch: record.streams.epoch,
-        requested_at: to.world.now(),
-        state: VDiffState::Requested,
-        tables: Default::default(),
-        message: String::new(),
-        ended_at: None,
-    };
-    let of_workflow = to.world.cluster().keys().workflow(keyspace, workflow);
+    let keys = to.world.cluster().keys();
+    let of_workflow = keys.workflow(&vdiff.keyspace, &vdiff.workflow);
     let txn = Txn::new()
         .when(Compare::Absent(key.clone()))
         .when(Compare::Exists(of_workflow))
@@ -85,7 +87,10 @@ async fn request(
     to.txn(txn, "the comparison was asked for meanwhile")
         .await?;
     Err(Outcome::Going(Progress {
-        message: format!("the comparison {id} waits for an agent to take it up"),
+        message: format!(
+            "the comparison {} waits for an agent to take it up",
+            vdiff.id
+        ),
         work: None,
     }))
 }
@@ -208,6 +213,7 @@ mod tests {
             epoch: 1,
             requested_at: 0,
             state: VDiffState::Done,
+            every_value: false,
             tables: [("corder".parse().unwrap(), table)].into(),
             message: String::new(),
             ended_at: None,

@@ -11,7 +11,7 @@ use vtplan_state::model::{FlavorKind, KeyspaceName, TableName};
 
 pub(super) use binlog::write_double;
 pub use binlog::{BinlogReader, SourceEvent, Transaction};
-pub use snapshot::{RowStream, SourceSnapshot, write_bound};
+pub use snapshot::{RowStream, SourceSnapshot, write_bound, write_range};
 
 use super::error::StreamError;
 use super::position::Position;

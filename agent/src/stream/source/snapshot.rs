@@ -24,9 +24,10 @@ use super::shape::{text, text_literal};
 use crate::flavor::identifier;
 use crate::stream::error::StreamError;
 use crate::stream::position::Position;
-use crate::stream::row::{Cell, RowBatch, write_literal};
+use crate::stream::row::{Cell, Row, RowBatch, write_literal};
 use crate::stream::server::ServerAddress;
 use crate::stream::table::TableShape;
+use crate::stream::wire::codec::Reader;
 use crate::stream::wire::{Connection, WireError};
 
 /// How often the moment of MySQL's lock is tried for: each attempt holds up writers for a second at
@@ -174,6 +175,39 @@ impl SourceSnapshot {
         })
     }
 
+    /// All rows of a query of the snapshot's tables.
+    pub async fn rows(
+        &mut self,
+        what: &str,
+        query: impl AsRef<[u8]>,
+    ) -> Result<Vec<Row>, StreamError> {
+        self.conn.rows(what, query).await
+    }
+
+    /// Shows each row of a query, which has `columns` columns, `N` at most.
+    pub async fn each_row<const N: usize>(
+        &mut self,
+        what: &str,
+        query: &[u8],
+        columns: usize,
+        mut take: impl FnMut(&[Option<&[u8]>; N]),
+    ) -> Result<(), StreamError> {
+        let shown = async {
+            self.conn.start_rows(query).await?;
+            while let Some(row) = self.conn.next_row().await? {
+                let mut reader = Reader::new(self.conn.payload(row));
+                let mut cells = [None; N];
+                for cell in cells.iter_mut().take(columns) {
+                    *cell = reader.lenenc_text()?;
+                }
+                take(&cells);
+            }
+            Ok::<_, WireError>(())
+        };
+        let shown = shown.await;
+        shown.map_err(|e| e.about(self.conn.server(), what))
+    }
+
     /// Ends the transaction.
     pub async fn close(self) {
         self.conn.close().await;
@@ -187,23 +221,8 @@ fn query(table: &TableShape, after: Option<&[Cell]>, up_to: Option<&[Cell]>) -> 
         // Writing to a String cannot fail.
         let _ = write!(head, "{comma}{}", column.select_expression());
     }
-    // By the index, so that rows come at once and nothing is sorted.
-    let _ = write!(
-        head,
-        " FROM {} FORCE INDEX ({})",
-        table.quoted(),
-        identifier(&table.key_name)
-    );
     let mut query = head.into_bytes();
-    let bounds = [(after, b'>', false), (up_to, b'<', true)];
-    let mut word = " WHERE ";
-    for (key, operator, inclusive) in bounds {
-        if let Some(key) = key {
-            query.extend_from_slice(word.as_bytes());
-            write_bound(table, key, operator, inclusive, &mut query);
-            word = " AND ";
-        }
-    }
+    write_range(table, after, up_to, &mut query);
     query.extend_from_slice(b" ORDER BY ");
     for (i, &column) in table.key.iter().enumerate() {
         let comma = if i == 0 { "" } else { ", " };
@@ -211,6 +230,31 @@ fn query(table: &TableShape, after: Option<&[Cell]>, up_to: Option<&[Cell]>) -> 
         query.extend_from_slice(table.columns[column].quoted().as_bytes());
     }
     query
+}
+
+/// Appends `FROM`, and the condition for a table's rows beyond one key, up to and with another. They
+/// come by the index, at once, and nothing is sorted.
+pub fn write_range(
+    table: &TableShape,
+    after: Option<&[Cell]>,
+    up_to: Option<&[Cell]>,
+    query: &mut Vec<u8>,
+) {
+    let from = format!(
+        " FROM {} FORCE INDEX ({})",
+        table.quoted(),
+        identifier(&table.key_name)
+    );
+    query.extend_from_slice(from.as_bytes());
+    let bounds = [(after, b'>', false), (up_to, b'<', true)];
+    let mut word = " WHERE ";
+    for (key, operator, inclusive) in bounds {
+        if let Some(key) = key {
+            query.extend_from_slice(word.as_bytes());
+            write_bound(table, key, operator, inclusive, query);
+            word = " AND ";
+        }
+    }
 }
 
 /// Appends a condition for a table's rows whose key is beyond (`>`) or before (`<`) another one, or

@@ -64,9 +64,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::connection::{Connection, bytes, number, text};
 use crate::flavor::literal;
-use crate::stream::row::Row;
 use crate::stream::error::StreamError;
 use crate::stream::row::Cell;
+use crate::stream::row::Row;
 
 /// What makes the database and its tables; run in this order, may be run again.
 pub const CREATE: [&str; 4] = [

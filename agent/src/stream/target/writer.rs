@@ -11,8 +11,8 @@ use tokio::task::JoinSet;
 
 use super::commit::{is_duplicate, is_passing};
 use super::connection::Connection;
-use super::parked;
 use super::inserts::{Form, Inserts};
+use super::parked;
 use super::tables::MovedTable;
 use super::vt_tables::Claim;
 use super::{MOST_PARKED, duplicate};
@@ -265,11 +265,7 @@ impl ChunkWriter<'_> {
         // An error: the sender is in `shared`, which outlives this.
         let _ = self.committed.wait_for(|done| *done >= number).await;
         failpoint::hit("stream.before-chunk-commit").await;
-        let end = format!(
-            "{}; {}; COMMIT",
-            shared.claim.check(),
-            shared.record(chunk)
-        );
+        let end = format!("{}; {}; COMMIT", shared.claim.check(), shared.record(chunk));
         packet.extend_from_slice(end.as_bytes());
         conn.run(&what, packet).await?;
         Ok(Sent::Committed)

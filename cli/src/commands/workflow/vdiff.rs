@@ -24,8 +24,11 @@ pub const EXAMPLES: &str = "\
 Examples:
   vtplan workflow vdiff customer.commerce2customer
   vtplan workflow vdiff commerce2customer --last       The report of the last one; one that runs is watched
+  vtplan workflow vdiff commerce2customer --every-value
   vtplan workflow vdiff commerce2customer --format json
 
+Servers make checksums of ranges of their rows; where these differ the rows are compared. That a row
+differs and goes unnoticed has a probability of about one in two billion; none with --every-value.
 Traffic goes on while it compares. Exits with 1 if any row differs. Ctrl-C leaves it running.";
 
 #[derive(Args, Debug)]
@@ -36,6 +39,9 @@ pub struct VdiffArgs {
     /// Begin none: watch the last one, or print its report
     #[arg(long)]
     pub last: bool,
+    /// Read and compare every value, also where checksums of both sides are equal: slower, and exact
+    #[arg(long, conflicts_with = "last")]
+    pub every_value: bool,
     /// Start it and return; the agents carry it out
     #[arg(long, conflicts_with = "last")]
     pub detach: bool,
@@ -51,7 +57,7 @@ pub async fn run(cluster: &Cluster, args: &VdiffArgs, global: &Global) -> Outcom
         last(cluster, &workflow).await?
     } else {
         let (keyspace, name) = (&workflow.target.keyspace, &workflow.name);
-        submit::request_vdiff(cluster, keyspace, name, &who())
+        submit::request_vdiff(cluster, keyspace, name, args.every_value, &who())
             .await
             .map_err(|e| submit_error(e, cluster.name()))?
     };
@@ -130,6 +136,10 @@ async fn read(
     entry.json().map_err(|e| store_error(&e))
 }
 
+/// How often a comparison is looked at.
+const LOOK: Duration = Duration::from_millis(250);
+const LOOK_SOON: Duration = Duration::from_millis(20);
+
 /// Watches a comparison until it is over.
 async fn watch(
     cluster: &Cluster,
@@ -137,13 +147,16 @@ async fn watch(
     id: &str,
     show: &mut Show,
 ) -> Result<VDiffRecord, CliError> {
+    let begun = Instant::now();
     loop {
         let record = read(cluster, workflow, id).await?;
         if matches!(record.state, VDiffState::Done | VDiffState::Failed) {
             return Ok(record);
         }
         show.now(&document(&record));
-        tokio::time::sleep(Duration::from_millis(250)).await;
+        // A small one is over soon.
+        let pause = (begun.elapsed() / 10).clamp(LOOK_SOON, LOOK);
+        tokio::time::sleep(pause).await;
     }
 }
 

@@ -402,8 +402,9 @@ static CHANGES: Struct = Struct {
     fields: &[
         field(
             "vdiff",
-            word(&["required", "skip"]),
-            "Whether source and target are compared before writes switch. Default: required.",
+            word(&["required", "every_value", "skip"]),
+            "Whether source and target are compared before writes switch; with every_value no \
+             checksum is relied on. Default: required.",
         ),
         field(
             "soak",

@@ -60,7 +60,7 @@ impl Way<'_, '_, '_> {
         let needed = of
             .record
             .is_none_or(|record| record.writes == Side::Source && !record.vdiff_passed);
-        if self.policy.vdiff != VDiffPolicy::Required || !needed {
+        if self.policy.vdiff == VDiffPolicy::Skip || !needed {
             return;
         }
         let size = self.size(Side::Source);
@@ -69,6 +69,7 @@ impl Way<'_, '_, '_> {
             Action::Vdiff {
                 keyspace: self.keyspace().clone(),
                 workflow: of.name.clone(),
+                every_value: self.policy.vdiff == VDiffPolicy::EveryValue,
             },
             Risk::Safe,
             Some(size.compared()),

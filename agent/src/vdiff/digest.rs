@@ -1,0 +1,345 @@
+//! Checksums of key ranges, which servers make of their own rows: where both sides' are equal no row
+//! need be sent.
+//!
+//! **A row's checksum** is CRC32 of a sum: over its columns, CRC32 of the value (of integers of up to
+//! four bytes the value itself; 2³² for NULL) times the column's own prime. A range's is the number of
+//! its rows and the XOR of their checksums. Two rows that differ have the same with a probability of
+//! about 2⁻³¹, as with `CHECKSUM TABLE`. The sum's decimal digits go into the last CRC32, so rows
+//! that exchange values do not cancel each other out, as they would in an XOR of CRC32s alone.
+//!
+//! **Rows on the wrong shard** would not show in a sum over shards. So servers of sharded tables send
+//! for each row its checksum and its sharding columns, and the sharder is asked for each.
+
+use crate::stream::row::Cell;
+use crate::stream::sharder::{Sharder, Shards};
+use crate::stream::source::{SourceSnapshot, write_range};
+use crate::stream::table::{ColumnKind, ColumnShape, TableShape};
+use crate::stream::{Row, StreamError};
+
+/// Primes are looked for below this; so a sum over the 1,017 columns that a table can have fits into
+/// 64 bits.
+const PRIMES_BELOW: u64 = 1 << 20;
+/// Sharding columns that a row may have.
+const MOST_COLUMNS: usize = 7;
+
+/// What a range's rows come to.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Digest {
+    pub rows: u64,
+    pub checksum: u64,
+    /// A row is on a shard that is not its own.
+    pub misplaced: bool,
+}
+
+impl Digest {
+    /// Of the rows of both.
+    pub fn and(self, other: Self) -> Self {
+        Self {
+            rows: self.rows + other.rows,
+            checksum: self.checksum ^ other.checksum,
+            misplaced: self.misplaced || other.misplaced,
+        }
+    }
+}
+
+/// Rows beyond one key, up to and with another.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Range {
+    pub after: Option<Row>,
+    pub up_to: Option<Row>,
+}
+
+/// The placement that is to be looked at, of a target's rows.
+pub struct Placement<'a> {
+    pub sharder: &'a Sharder,
+    /// As the sharder knows it.
+    pub shape: &'a TableShape,
+    /// The target's place among the shards.
+    pub shard: usize,
+}
+
+/// Whether checksums can be made of a table's rows: functions do not take values of every type, and
+/// rows have to be placed by a few columns.
+pub fn is_possible(table: &TableShape, sharder: &Sharder) -> bool {
+    let taken = |c: &ColumnShape| !matches!(c.kind, ColumnKind::Geometry | ColumnKind::Vector);
+    table.columns.iter().all(taken) && sharder.columns().len() <= MOST_COLUMNS
+}
+
+/// The checksum of a range on one server.
+///
+/// # Errors
+/// The server's own, and a connection that is lost.
+pub async fn digest(
+    snapshot: &mut SourceSnapshot,
+    table: &TableShape,
+    range: &Range,
+    placement: Option<&Placement<'_>>,
+) -> Result<Digest, StreamError> {
+    let what = format!("comparing checksums of table `{}`", table.name);
+    let columns = placement.map_or(&[][..], |p| p.sharder.columns());
+    let checksum = row_checksum(table);
+    let mut query = b"SELECT ".to_vec();
+    if columns.is_empty() {
+        query.extend_from_slice(format!("COUNT(*), BIT_XOR({checksum})").as_bytes());
+    } else {
+        query.extend_from_slice(checksum.as_bytes());
+        for &column in columns {
+            let expression = table.columns[column].select_expression();
+            query.extend_from_slice(b", ");
+            query.extend_from_slice(expression.as_bytes());
+        }
+    }
+    write_range(
+        table,
+        range.after.as_deref(),
+        range.up_to.as_deref(),
+        &mut query,
+    );
+    let mut digest = Digest::default();
+    let Some(placement) = placement.filter(|_| !columns.is_empty()) else {
+        let row = snapshot.rows(&what, &query).await?.into_iter().next();
+        let row = row.unwrap_or_default();
+        digest.rows = number(row.first().and_then(Option::as_deref));
+        digest.checksum = number(row.get(1).and_then(Option::as_deref));
+        return Ok(digest);
+    };
+    let count = columns.len() + 1;
+    snapshot
+        .each_row::<{ MOST_COLUMNS + 1 }>(&what, &query, count, |cells| {
+            digest.rows += 1;
+            digest.checksum ^= number(cells[0]);
+            let value = |column: usize| {
+                let place = columns.iter().position(|&c| c == column)?;
+                cells[place + 1]
+            };
+            // What cannot be mapped is told of when its row is looked at.
+            let belongs = placement.sharder.shards_of(placement.shape, value);
+            digest.misplaced |= !matches!(belongs, Ok(Shards::One(s)) if s == placement.shard);
+        })
+        .await?;
+    Ok(digest)
+}
+
+fn number(cell: Option<&[u8]>) -> u64 {
+    let digits = cell.unwrap_or_default();
+    (digits.iter()).fold(0u64, |n, d| {
+        n.wrapping_mul(10).wrapping_add(u64::from(d & 15))
+    })
+}
+
+/// The SQL of a row's checksum.
+fn row_checksum(table: &TableShape) -> String {
+    let terms: Vec<String> = (table.columns.iter().zip(primes()))
+        .map(|(column, prime)| format!("{}*{prime}", value_checksum(column)))
+        .collect();
+    format!("CRC32({})", terms.join("+"))
+}
+
+/// The SQL of a value's part of it, before it is multiplied: a number of up to 32 bits, or 2³².
+pub fn value_checksum(column: &ColumnShape) -> String {
+    let value = match column.kind {
+        ColumnKind::TinyInt | ColumnKind::SmallInt | ColumnKind::MediumInt | ColumnKind::Int => {
+            format!("({}&4294967295)", column.quoted())
+        }
+        _ => format!("CRC32({})", column.select_expression()),
+    };
+    match column.nullable {
+        true => format!("IFNULL({value},4294967296)"),
+        false => value,
+    }
+}
+
+/// Different ones, the largest first.
+fn primes() -> impl Iterator<Item = u64> {
+    let is_prime = |n: &u64| {
+        (3..)
+            .step_by(2)
+            .take_while(|d| d * d <= *n)
+            .all(|d| !n.is_multiple_of(d))
+    };
+    (3..PRIMES_BELOW)
+        .rev()
+        .filter(|n| n % 2 == 1)
+        .filter(is_prime)
+}
+
+/// Cuts what is left of a table into ranges, a window of them at a time.
+pub struct Ranges {
+    /// Rows of each, about.
+    rows: u64,
+    cut: Cut,
+}
+
+enum Cut {
+    /// Numbers at equal distances, up to the largest of the side that is read.
+    ByNumber { step: i128, largest: i128 },
+    /// Keys that a server finds at equal distances.
+    ByServer,
+}
+
+/// Bytes of a range's rows, about: little enough to be sent again one by one.
+const RANGE_BYTES: u64 = 8 << 20;
+const LEAST_ROWS: u64 = 1_000;
+/// Of a table that is not small: a row that differs costs the rows of its range.
+const LEAST_RANGES: u64 = 8;
+/// Ranges of a window, where no server has to be asked for them.
+const WINDOW: usize = 48;
+/// Where a server is.
+const ASKED_WINDOW: usize = 16;
+
+impl Ranges {
+    /// Learns from a server, the first of the side that is read, how rows lie.
+    pub async fn new(
+        snapshot: &mut SourceSnapshot,
+        table: &TableShape,
+    ) -> Result<Self, StreamError> {
+        let what = format!("looking at table `{}`", table.name);
+        let name = |text: &str| crate::flavor::literal(text);
+        let query = format!(
+            "SELECT COALESCE(TABLE_ROWS, 0), COALESCE(AVG_ROW_LENGTH, 0) \
+             FROM information_schema.TABLES WHERE TABLE_SCHEMA = {} AND TABLE_NAME = {}",
+            name(table.keyspace.as_str()),
+            name(table.name.as_str())
+        );
+        let found = snapshot.rows(&what, query.as_bytes()).await?;
+        let found = found.into_iter().next().unwrap_or_default();
+        let of = |i: usize| number(found.get(i).and_then(|c: &Cell| c.as_deref()));
+        let (estimated, length) = (of(0), of(1).max(1));
+        let rows = (RANGE_BYTES / length)
+            .min(estimated / LEAST_RANGES)
+            .max(LEAST_ROWS);
+        let cut = match by_number(table) {
+            Some(column) => {
+                let column = column.quoted();
+                let query = format!(
+                    "SELECT MIN({column}), MAX({column}) FROM {}",
+                    table.quoted()
+                );
+                let found = snapshot.rows(&what, query.as_bytes()).await?;
+                let found = found.into_iter().next().unwrap_or_default();
+                let of = |i: usize| integer(found.get(i)?.as_deref()?);
+                let (smallest, largest) = (of(0).unwrap_or(0), of(1).unwrap_or(0));
+                let ranges = i128::from(estimated.div_ceil(rows).max(1));
+                let step = ((largest - smallest) / ranges).max(1) + 1;
+                Cut::ByNumber { step, largest }
+            }
+            None => Cut::ByServer,
+        };
+        Ok(Self { rows, cut })
+    }
+
+    /// The next ones beyond a key. The last of all has no end.
+    pub async fn window(
+        &self,
+        snapshot: &mut SourceSnapshot,
+        table: &TableShape,
+        after: Option<Row>,
+    ) -> Result<Vec<Range>, StreamError> {
+        let most = match self.cut {
+            Cut::ByNumber { .. } => WINDOW,
+            Cut::ByServer => ASKED_WINDOW,
+        };
+        let mut ranges = Vec::new();
+        let mut after = after;
+        while ranges.len() < most {
+            let up_to = self.end(snapshot, table, after.as_deref()).await?;
+            let over = up_to.is_none();
+            ranges.push(Range {
+                after: after.take(),
+                up_to: up_to.clone(),
+            });
+            after = up_to;
+            if over {
+                break;
+            }
+        }
+        Ok(ranges)
+    }
+
+    async fn end(
+        &self,
+        snapshot: &mut SourceSnapshot,
+        table: &TableShape,
+        after: Option<&[Cell]>,
+    ) -> Result<Option<Row>, StreamError> {
+        match self.cut {
+            Cut::ByNumber { step, largest } => {
+                let from = match after {
+                    Some(key) => key.first().and_then(|c| integer(c.as_deref()?)),
+                    None => {
+                        let column = table.columns[table.key[0]].quoted();
+                        let query = format!("SELECT MIN({column}) FROM {}", table.quoted());
+                        let found = snapshot.rows("looking for the first key", &query).await?;
+                        let cell = found.into_iter().next().and_then(|r| r.into_iter().next());
+                        cell.flatten().and_then(|c| integer(&c)).map(|n| n - 1)
+                    }
+                };
+                let end = from.map(|from| from + step).filter(|end| *end < largest);
+                Ok(end.map(|end| vec![Some(end.to_string().into_bytes().into())]))
+            }
+            Cut::ByServer => {
+                let mut query = b"SELECT ".to_vec();
+                let key = table.key.iter().map(|&c| &table.columns[c]);
+                let expressions: Vec<String> =
+                    key.clone().map(ColumnShape::select_expression).collect();
+                query.extend_from_slice(expressions.join(", ").as_bytes());
+                write_range(table, after, None, &mut query);
+                let order: Vec<String> = key.map(ColumnShape::quoted).collect();
+                let order = format!(
+                    " ORDER BY {} LIMIT 1 OFFSET {}",
+                    order.join(", "),
+                    self.rows
+                );
+                query.extend_from_slice(order.as_bytes());
+                let found = snapshot.rows("looking for a range's end", &query).await?;
+                Ok(found.into_iter().next())
+            }
+        }
+    }
+}
+
+/// The key, if it is one whole number.
+fn by_number(table: &TableShape) -> Option<&ColumnShape> {
+    let [column] = table.key[..] else {
+        return None;
+    };
+    let column = &table.columns[column];
+    let whole = matches!(
+        column.kind,
+        ColumnKind::TinyInt
+            | ColumnKind::SmallInt
+            | ColumnKind::MediumInt
+            | ColumnKind::Int
+            | ColumnKind::BigInt
+    );
+    whole.then_some(column)
+}
+
+fn integer(cell: &[u8]) -> Option<i128> {
+    std::str::from_utf8(cell).ok()?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn a_sum_over_all_columns_that_a_table_can_have_fits_into_64_bits() {
+        let primes: Vec<u64> = primes().take(1017).collect();
+        assert_eq!(primes.iter().collect::<BTreeSet<_>>().len(), 1017);
+        let largest: u128 = primes.iter().map(|p| u128::from(*p) << 32).sum();
+        assert!(u64::try_from(largest).is_ok());
+        // Small numbers of two columns cannot make up for each other.
+        assert!(primes.iter().all(|p| *p > 1 << 19));
+    }
+
+    #[test]
+    fn numbers_are_read_from_their_digits() {
+        assert_eq!(number(Some(b"0")), 0);
+        assert_eq!(number(Some(b"4294967295")), 4_294_967_295);
+        assert_eq!(number(None), 0);
+        assert_eq!(integer(b"-12"), Some(-12));
+    }
+}
