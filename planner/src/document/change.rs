@@ -244,7 +244,9 @@ pub fn of(action: &Action) -> Change {
             Change::workflow(Create, of, Value::Null, after)
         }
         Action::WaitForCopy { keyspace, workflow } => Change::step_of(keyspace, workflow, "copied"),
-        Action::Vdiff { keyspace, workflow } => Change::step_of(keyspace, workflow, "compared"),
+        Action::Vdiff {
+            keyspace, workflow, ..
+        } => Change::step_of(keyspace, workflow, "compared"),
         Action::WaitForApproval {
             keyspace, workflow, ..
         } => Change::step_of(keyspace, workflow, "approved"),
