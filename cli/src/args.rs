@@ -23,7 +23,7 @@ Examples:
 Exit codes:
   0    done, or no changes
   1    error
-  2    there are changes (`plan --detailed-exitcode`)
+  2    there are changes (`plan --detailed-exitcode`), or findings (`lint`)
   3    waiting for an approval, a soak or a window
   130  interrupted";
 
@@ -135,6 +135,8 @@ pub enum Command {
     Gate(commands::gate::GateArgs),
     /// Check specs
     Validate(commands::validate::ValidateArgs),
+    /// Find what is unwise in specs
+    Lint(commands::lint::LintArgs),
     /// Format specs
     Fmt(commands::fmt::FmtArgs),
     /// Turn YAML specs into KDL and back
@@ -174,6 +176,7 @@ impl Command {
             Self::Up(a) => a.format == Format::Json,
             Self::Down(a) => a.format == Format::Json,
             Self::Validate(a) => a.format == Format::Json,
+            Self::Lint(a) => a.format != commands::lint::LintFormat::Text,
             Self::Plan(a) => a.format == PlanFormat::Json,
             Self::Apply(a) => a.format == Format::Json,
             Self::Show(a) => a.format == PlanFormat::Json,

@@ -14,6 +14,7 @@ fn every_command_explains_itself() {
         "agent",
         "gate",
         "validate",
+        "lint",
         "fmt",
         "convert",
         "schema",
@@ -67,7 +68,7 @@ fn every_help_has_examples() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 20);
+    assert_eq!(seen, 21);
 }
 
 #[test]

@@ -134,6 +134,7 @@ fn desired() -> Result<Desired, Box<dyn std::error::Error>> {
         backups: None,
         gates: BTreeMap::new(),
         users: BTreeMap::new(),
+        policy: Default::default(),
     })
 }
 

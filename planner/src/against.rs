@@ -7,7 +7,7 @@ use vtplan_state::model::{
     CellName, FlavorKind, GateName, GateRecord, HostName, HostRecord, SpecRecord, UserRecord,
 };
 
-use crate::desired::Desired;
+use crate::desired::{Desired, Policy};
 use crate::live::Live;
 use crate::passes::make_plan;
 use crate::plan::{Action, Note, Plan, PlanError};
@@ -49,6 +49,8 @@ pub fn plan_against_spec(desired: &Desired, old: &Desired) -> Result<Plan, SpecE
     let mut live = Live::default();
     live.observed.no_servers = true;
     let (mut old, mut desired) = (old.clone(), desired.clone());
+    // It was applied under the policy that it had, which is of no account any more.
+    old.policy = Policy::default();
     for user in old.users.values_mut().chain(desired.users.values_mut()) {
         user.verifier = None;
     }

@@ -9,6 +9,8 @@ use vtplan_state::model::{
     VSchemaKeyspace,
 };
 
+use crate::lint::names;
+
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Desired {
     pub cluster: String,
@@ -18,6 +20,60 @@ pub struct Desired {
     pub backups: Option<BackupPolicy>,
     pub gates: BTreeMap<CellName, DesiredGates>,
     pub users: BTreeMap<String, DesiredUser>,
+    #[serde(default, skip_serializing_if = "Policy::is_empty")]
+    pub policy: Policy,
+}
+
+/// What a spec requires and forbids (`policy:`). What goes against it has no plan.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Policy {
+    /// Of [`crate::lint::names::REQUIRABLE`].
+    pub require: Vec<String>,
+    /// Of [`crate::lint::names::FORBIDDABLE`].
+    pub forbid: Vec<String>,
+    pub except: Vec<PolicyException>,
+}
+
+/// Where a part of a policy does not hold, and why.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PolicyException {
+    /// One of the words in `require` or `forbid`.
+    pub rule: String,
+    /// Pattern of objects' names; `*` stands for any text.
+    pub object: String,
+    pub reason: String,
+}
+
+impl Policy {
+    pub fn is_empty(&self) -> bool {
+        self.require.is_empty() && self.forbid.is_empty() && self.except.is_empty()
+    }
+
+    /// The rules of `lint` that bind, each with what the policy says: `requires `soak``.
+    pub fn bound_rules(&self) -> impl Iterator<Item = (String, &str)> {
+        let required = self.require.iter().filter_map(|name| {
+            let rule = names::rule_of(name)?;
+            Some((format!("requires `{name}`"), rule))
+        });
+        let forbidden = self.forbid.iter();
+        required.chain(forbidden.map(|name| (format!("forbids `{name}`"), name.as_str())))
+    }
+
+    /// Whether a rule binds for an object.
+    pub fn binds(&self, rule: &str, object: &str) -> bool {
+        let required = self
+            .require
+            .iter()
+            .any(|name| names::rule_of(name) == Some(rule) && !self.is_excepted(name, object));
+        let forbidden = self.forbid.iter().any(|name| name == rule);
+        required || forbidden && !self.is_excepted(rule, object)
+    }
+
+    /// Whether what the policy says by this word does not hold for an object.
+    pub fn is_excepted(&self, word: &str, object: &str) -> bool {
+        let mut all = self.except.iter();
+        all.any(|except| except.rule == word && names::matches(&except.object, object))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -2,6 +2,7 @@
 //!
 //! - [`spec`]: reads YAML and KDL into a [`desired::Desired`], with every problem at its place.
 //! - [`desired`] and [`live`]: the two values that a plan is a function of.
+//! - [`lint`]: what is valid and nevertheless unwise in a spec.
 //! - [`plan`]: what a plan is. [`passes`] make it.
 //! - [`ids`]: the names of steps; [`words`]: steps as people read them.
 //! - [`document`]: a plan for programs, and its JSON Schema.
@@ -17,6 +18,7 @@ pub mod desired;
 pub mod document;
 pub mod export;
 pub mod ids;
+pub mod lint;
 pub mod live;
 pub mod passes;
 pub mod plan;

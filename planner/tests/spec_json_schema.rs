@@ -59,6 +59,8 @@ keyspaces:
   b: { shards: 1, vschema: b.json, schema: { sql: "" }, tablets: { zone1: { replica: 1 } } }
 changes: { vdiff: skip, soak: 1h30m, max_write_pause: 500ms, approve: [switch_reads], window: "02:00-03:00", throttle: { max_lag: 0 } }
 backups: { location: "gs://b/x", schedules: [{ cron: "@daily", keyspaces: ["*", a], keep: { last: 1, days: 2 } }] }
+lint: { rules: [{ name: no-window, level: warning }], ignore: [{ rule: few-replicas, object: a, file: "*.yaml", reason: x }] }
+policy: { require: [primary-key], forbid: [data-loss, few-replicas], except: [{ rule: data-loss, object: "a*", reason: x }] }
 gates: { zone1: }
 users: { app: { password_file: secret }, b: { password_env: B } }
 "#;
@@ -79,6 +81,10 @@ fn mistakes_do_not_fit_the_schema() {
         "gates: { zone1: { mysql_port: 0 } }",
         "backups: {}",
         "users: { a: { password: x } }",
+        "lint: { rules: [{ name: no-such-rule, level: off }] }",
+        "lint: { ignore: [{ rule: few-replicas }] }",
+        "policy: { require: [few-replicas] }",
+        "policy: { forbid: [everything] }",
     ] {
         assert!(!problems(yaml).is_empty(), "{yaml}");
     }

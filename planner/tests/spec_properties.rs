@@ -252,7 +252,7 @@ fn spec_yaml() -> impl Strategy<Value = String> {
             for (name, variable) in users {
                 out.push_str(&format!("  {}: {{ password_env: {variable} }}\n", quoted(&name)));
             }
-            out.push_str("changes: { approve: [complete], soak: 1h30m, window: 02:00-03:00 }\nbackups: { location: s3://b, schedules: [{ cron: 0 3 * * *, keyspaces: [a, \"*\"], keep: { last: 3 } }] }\ngates: { zone1: , z2: { count: 2 } }\n");
+            out.push_str("changes: { approve: [complete], soak: 1h30m, window: 02:00-03:00 }\nbackups: { location: s3://b, schedules: [{ cron: 0 3 * * *, keyspaces: [a, \"*\"], keep: { last: 3 } }] }\nlint: { rules: [{ name: zero-soak, level: off }], ignore: [{ rule: few-replicas, object: \"a*\", reason: a test }] }\npolicy: { require: [soak], forbid: [data-loss], except: [{ rule: soak, object: changes, reason: why not }] }\ngates: { zone1: , z2: { count: 2 } }\n");
             out
         })
 }

@@ -71,6 +71,7 @@ fn desired(cluster: &Cluster, gathered: &Gathered) -> Result<Desired, SubmitErro
             keyspaces: Default::default(),
             changes: Default::default(),
             backups: None,
+            policy: Default::default(),
             gates: Default::default(),
             users: Default::default(),
         });

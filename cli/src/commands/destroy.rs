@@ -108,6 +108,7 @@ fn nothing(cluster: &str) -> Desired {
         keyspaces: BTreeMap::new(),
         changes: ChangePolicy::default(),
         backups: None,
+        policy: Default::default(),
         gates: BTreeMap::new(),
         users: BTreeMap::new(),
     }

@@ -11,6 +11,7 @@ pub mod fmt;
 pub mod gate;
 pub mod history;
 pub mod import;
+pub mod lint;
 pub mod lock;
 pub mod plan;
 pub mod schema;
@@ -42,6 +43,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Agent(args) => block_on(agent::run(args, &global)),
         Command::Gate(args) => block_on(gate::run(args, &global)),
         Command::Validate(args) => validate::run(args, &global),
+        Command::Lint(args) => lint::run(args, &global),
         Command::Fmt(args) => fmt::run(args, &global),
         Command::Convert(args) => convert::run(args, &global),
         Command::Schema(args) => schema::run(args, &global),

@@ -5,6 +5,7 @@
 //! - [`step`]: one step in words (the planner's), [`summary`] a whole plan in one line.
 //! - [`dot`], [`json`]: a plan for Graphviz and for programs.
 //! - [`picture`]: a running cluster. [`workflow`], [`vdiff`]: data on its way, and comparisons of it.
+//! - [`sarif`]: findings of `lint` for code scanning.
 //! - [`work`]: how far a step has come.
 //! - [`table`]: columns. [`when`]: times and durations.
 
@@ -13,6 +14,7 @@ pub mod json;
 pub mod markdown;
 pub mod moves;
 pub mod picture;
+pub mod sarif;
 pub mod summary;
 pub mod table;
 pub mod text;

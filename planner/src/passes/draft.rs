@@ -149,6 +149,11 @@ impl Draft {
         });
     }
 
+    /// The steps so far.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().map(|(_, step)| step)
+    }
+
     /// How many steps there are so far.
     pub(crate) fn len(&self) -> usize {
         self.steps.len()

@@ -16,6 +16,7 @@ mod keyspaces;
 mod moves;
 mod operation;
 mod placement;
+mod policy;
 mod previous;
 mod primaries;
 mod removal;
@@ -33,7 +34,7 @@ pub use operation::make_operation_plan;
 
 use std::collections::BTreeMap;
 
-use crate::desired::{ChangePolicy, Desired};
+use crate::desired::{ChangePolicy, Desired, Policy};
 use crate::live::Live;
 use crate::plan::{Note, PLAN_FORMAT, Plan, PlanError, Step};
 
@@ -81,6 +82,7 @@ fn nothing(cluster: &str) -> Desired {
         backups: None,
         gates: BTreeMap::new(),
         users: BTreeMap::new(),
+        policy: Policy::default(),
     }
 }
 
@@ -116,5 +118,6 @@ fn steps(
     gates::steps(&view, &mut draft);
     users::steps(&view, &mut draft);
     removal::steps(&view, &mut draft, &moves, &previous, &shards, destroy);
+    policy::check(desired, &mut draft);
     draft.finish()
 }

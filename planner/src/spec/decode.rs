@@ -9,13 +9,15 @@ use vtplan_state::model::{CellName, Durability, KeyspaceName, ShardName, TableNa
 
 use super::diag::Problems;
 use super::model::{
-    AutoIncrement, Backups, Changes, Gates, Keyspace, PinnedTablet, Schedule, SchemaSource, Shards,
-    Spec, Table, TableColumn, TableVindex, Tablets, TabletsKind, User, Vindex,
+    AutoIncrement, Backups, Changes, Gates, Keyspace, Lint, LintIgnore, PinnedTablet, PolicySpec,
+    Schedule, SchemaSource, Shards, Spec, Table, TableColumn, TableVindex, Tablets, TabletsKind,
+    User, Vindex,
 };
 use super::source::{Sp, Span};
 use super::tree::{Entry, Form, Node, Value};
 use super::values::duration;
-use crate::desired::{ApprovePoint, OnRemove, PasswordSource, VDiffPolicy};
+use crate::desired::{ApprovePoint, OnRemove, PasswordSource, PolicyException, VDiffPolicy};
+use crate::lint::Level;
 
 /// Adds one file's tree to a spec. What other files defined before is an error that names both
 /// places.
@@ -69,6 +71,14 @@ pub fn add_file(spec: &mut Spec, root: &Node, problems: &mut Problems) {
             "backups" => match &spec.backups {
                 Some(first) => double(problems, "`backups`", key.span, first.span),
                 None => spec.backups = Some(Sp::new(backups(value), key.span)),
+            },
+            "lint" => match &spec.lint {
+                Some(first) => double(problems, "`lint`", key.span, first.span),
+                None => spec.lint = Some(Sp::new(lint(value), key.span)),
+            },
+            "policy" => match &spec.policy {
+                Some(first) => double(problems, "`policy`", key.span, first.span),
+                None => spec.policy = Some(Sp::new(policy(value), key.span)),
             },
             "gates" => {
                 for entry in value.entries() {
@@ -307,6 +317,45 @@ fn backups(node: &Node) -> Backups {
                     cron: text(s.get("cron"))?,
                     keep_last: parsed(keep.and_then(|k| k.get("last"))),
                     keep_days: parsed(keep.and_then(|k| k.get("days"))),
+                })
+            })
+            .collect(),
+    }
+}
+
+fn lint(node: &Node) -> Lint {
+    let levels = [Level::Off, Level::Note, Level::Warning, Level::Error];
+    let levels = levels.map(|level| (level.as_str(), level));
+    let rules = node.get("rules").into_iter().flat_map(items);
+    let ignore = node.get("ignore").into_iter().flat_map(items);
+    Lint {
+        rules: rules
+            .filter_map(|r| Some((text(r.get("name"))?, word(r.get("level"), &levels)?.value)))
+            .collect(),
+        ignore: ignore
+            .filter_map(|i| {
+                Some(LintIgnore {
+                    rule: text(i.get("rule"))?,
+                    object: text(i.get("object")),
+                    file: text(i.get("file")),
+                    reason: text(i.get("reason"))?,
+                })
+            })
+            .collect(),
+    }
+}
+
+fn policy(node: &Node) -> PolicySpec {
+    let except = node.get("except").into_iter().flat_map(items);
+    PolicySpec {
+        require: texts(node.get("require")),
+        forbid: texts(node.get("forbid")),
+        except: except
+            .filter_map(|e| {
+                Some(PolicyException {
+                    rule: text(e.get("rule"))?.value,
+                    object: text(e.get("object"))?.value,
+                    reason: text(e.get("reason"))?.value,
                 })
             })
             .collect(),

@@ -360,7 +360,8 @@ impl Problems {
     }
 }
 
-fn place(sources: &Sources, span: Span) -> Place {
+/// The place of a span, for people.
+pub(crate) fn place(sources: &Sources, span: Span) -> Place {
     let file = sources.get(span.file);
     let start = floor_char(&file.text, span.start as usize);
     let end = floor_char(&file.text, span.end as usize).max(start);

@@ -12,6 +12,7 @@ pub mod diag;
 pub mod files;
 mod format;
 pub mod model;
+pub mod places;
 mod read;
 mod resolve;
 pub mod secrets;
@@ -52,6 +53,10 @@ pub struct Loaded {
     /// Passwords that could not be looked up. `plan` may go on without them, `apply` must not
     /// create users that way.
     pub missing_secrets: Vec<MissingSecret>,
+    /// What it says of the rules of `lint`.
+    pub lint: crate::lint::Config,
+    /// Where its objects stand.
+    pub places: places::Places,
 }
 
 /// Reads the spec in the files and folders of `paths` (a folder is all its `.yaml`, `.yml` and
@@ -66,12 +71,14 @@ pub fn load(paths: &[PathBuf], secrets: &dyn Secrets) -> Result<Loaded, SpecErro
     let files = sources.iter().map(|f| f.path.clone()).collect();
     let diagnostics = problems.resolve(&sources);
     match outcome {
-        Some((desired, missing_secrets)) => Ok(Loaded {
-            digest: digest(&desired),
-            desired,
+        Some(whole) => Ok(Loaded {
+            digest: digest(&whole.desired),
+            desired: whole.desired,
             warnings: diagnostics,
             files,
-            missing_secrets,
+            missing_secrets: whole.missing_secrets,
+            lint: whole.lint,
+            places: whole.places,
         }),
         None => Err(SpecErrors { diagnostics }),
     }
@@ -91,13 +98,21 @@ pub fn spec_files(paths: &[PathBuf]) -> Result<Vec<(PathBuf, Language)>, SpecErr
     Ok(files)
 }
 
+/// What a spec without errors says.
+struct Whole {
+    desired: Desired,
+    missing_secrets: Vec<MissingSecret>,
+    lint: crate::lint::Config,
+    places: places::Places,
+}
+
 /// `None`: errors were reported.
 fn load_into(
     paths: &[PathBuf],
     secrets: &dyn Secrets,
     sources: &mut Sources,
     problems: &mut Problems,
-) -> Option<(Desired, Vec<MissingSecret>)> {
+) -> Option<Whole> {
     let (spec, complete) = read_spec(paths, sources, problems);
     // What a file that could not be read defines is not known, so nothing can be said of names
     // that seem to be missing.
@@ -113,7 +128,13 @@ fn load_into(
     if problems.has_errors() {
         return None;
     }
-    Some(resolve::desired(&spec, &keyspaces, sources, secrets))
+    let (desired, missing_secrets) = resolve::desired(&spec, &keyspaces, sources, secrets);
+    Some(Whole {
+        desired,
+        missing_secrets,
+        lint: resolve::lint(&spec, sources),
+        places: places::Places::new(&spec, &keyspaces, sources),
+    })
 }
 
 /// The model of a spec; whether all its files could be read.

@@ -7,7 +7,8 @@ use vtplan_state::model::{
 };
 
 use super::source::Sp;
-use crate::desired::{ApprovePoint, OnRemove, PasswordSource, VDiffPolicy};
+use crate::desired::{ApprovePoint, OnRemove, PasswordSource, PolicyException, VDiffPolicy};
+use crate::lint::Level;
 
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Spec {
@@ -16,6 +17,8 @@ pub struct Spec {
     pub keyspaces: Vec<Keyspace>,
     pub changes: Option<Sp<Changes>>,
     pub backups: Option<Sp<Backups>>,
+    pub lint: Option<Sp<Lint>>,
+    pub policy: Option<Sp<PolicySpec>>,
     pub gates: Vec<Gates>,
     pub users: Vec<User>,
 }
@@ -150,6 +153,27 @@ pub struct Schedule {
     pub cron: Sp<String>,
     pub keep_last: Option<Sp<u32>>,
     pub keep_days: Option<Sp<u32>>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Lint {
+    pub rules: Vec<(Sp<String>, Level)>,
+    pub ignore: Vec<LintIgnore>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct LintIgnore {
+    pub rule: Sp<String>,
+    pub object: Option<Sp<String>>,
+    pub file: Option<Sp<String>>,
+    pub reason: Sp<String>,
+}
+
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct PolicySpec {
+    pub require: Vec<Sp<String>>,
+    pub forbid: Vec<Sp<String>>,
+    pub except: Vec<PolicyException>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -1,11 +1,11 @@
 //! From the model to the desired state: the files that a spec names are read, defaults filled in.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use vtplan_state::model::{ShardName, TableName, TabletType, UserRecord};
 
-use super::diag::Problems;
+use super::diag::{Problems, place};
 use super::files;
 use super::model::{Keyspace, SchemaSource, Shards, Spec, TabletsKind};
 use super::secrets::{MissingSecret, Secrets, look_up};
@@ -14,8 +14,9 @@ use super::sql::{CreateTable, read_statements};
 use super::vschema::{self, Located};
 use crate::desired::{
     BackupPolicy, BackupSchedule, ChangePolicy, Desired, DesiredGates, DesiredKeyspace,
-    DesiredTable, DesiredTablets, DesiredUser, OnRemove, Pin,
+    DesiredTable, DesiredTablets, DesiredUser, OnRemove, Pin, Policy,
 };
+use crate::lint;
 
 /// Default port of a gate, as vtgate's in Vitess's examples.
 const DEFAULT_GATE_PORT: u16 = 15306;
@@ -256,8 +257,51 @@ pub fn desired(
             })
             .collect(),
         users,
+        policy: policy(spec),
     };
     (desired, missing)
+}
+
+/// Words in their order, each once, so that the order of writing is of no account.
+fn policy(spec: &Spec) -> Policy {
+    let Some(policy) = &spec.policy else {
+        return Policy::default();
+    };
+    let sorted = |words: &[Sp<String>]| {
+        let words: BTreeSet<String> = words.iter().map(|w| w.value.clone()).collect();
+        words.into_iter().collect()
+    };
+    Policy {
+        require: sorted(&policy.require),
+        forbid: sorted(&policy.forbid),
+        except: policy.except.clone(),
+    }
+}
+
+/// What a spec says of the rules of `lint`.
+pub fn lint(spec: &Spec, sources: &Sources) -> lint::Config {
+    let Some(config) = &spec.lint else {
+        return lint::Config::default();
+    };
+    let value = |text: &Option<Sp<String>>| text.as_ref().map(|t| t.value.clone());
+    lint::Config {
+        levels: config
+            .rules
+            .iter()
+            .map(|(name, level)| (name.value.clone(), *level))
+            .collect(),
+        ignore: config
+            .ignore
+            .iter()
+            .map(|ignore| lint::Ignore {
+                rule: ignore.rule.value.clone(),
+                object: value(&ignore.object),
+                file: value(&ignore.file),
+                reason: ignore.reason.value.clone(),
+                place: place(sources, ignore.rule.span),
+            })
+            .collect(),
+    }
 }
 
 fn desired_keyspace(keyspace: &ResolvedKeyspace<'_>) -> DesiredKeyspace {

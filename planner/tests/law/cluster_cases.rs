@@ -391,6 +391,7 @@ pub fn desired(shape: &Shape, hosts: &[HostShape]) -> Desired {
         keyspaces,
         changes: ChangePolicy::default(),
         backups: None,
+        policy: Default::default(),
         gates: shape
             .gates
             .iter()

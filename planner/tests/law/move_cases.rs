@@ -222,6 +222,7 @@ pub fn desired(places: &Places) -> Desired {
             ..ChangePolicy::default()
         },
         backups: None,
+        policy: Default::default(),
         gates: BTreeMap::new(),
         users: BTreeMap::new(),
     }

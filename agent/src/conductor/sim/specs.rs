@@ -46,6 +46,7 @@ pub fn random_spec(chance: &Chance) -> Desired {
         keyspaces,
         changes: ChangePolicy::default(),
         backups: None,
+        policy: Default::default(),
         gates: BTreeMap::from([(cell("zone1"), gates)]),
         users,
     }

@@ -1,6 +1,7 @@
 //! What goes over several fields of one mapping, and belongs to the language all the same.
 
-use crate::spec::diag::Problems;
+use crate::lint::names;
+use crate::spec::diag::{Problems, closest};
 use crate::spec::tree::{Entry, Node};
 
 /// An item of `tablets` is either a tablet pinned to a host or counts for a cell.
@@ -72,5 +73,35 @@ pub fn user(node: &Node, problems: &mut Problems) {
                 "the user has no source of its password",
             )
             .help("give `password_env: VARIABLE` or `password_file: PATH`");
+    }
+}
+
+/// An exception has a reason that says something.
+pub fn reason(node: &Node, problems: &mut Problems) {
+    if let Some(reason) = node.get("reason")
+        && reason.text().is_some_and(|text| text.trim().is_empty())
+    {
+        problems
+            .error("no-reason", reason.span, "the reason is empty")
+            .help("say why the rule does not hold here: the next reader asks");
+    }
+}
+
+/// It is for something that a policy can say.
+pub fn policy_exception(node: &Node, problems: &mut Problems) {
+    reason(node, problems);
+    let Some(rule) = node.get("rule") else { return };
+    let words = || names::REQUIRABLE.into_iter().chain(names::FORBIDDABLE);
+    if let Some(text) = rule.text()
+        && !words().any(|word| word == text)
+    {
+        let near = closest(text, words()).map(|near| format!("did you mean `{near}`?"));
+        problems
+            .error(
+                "unknown-word",
+                rule.span,
+                format!("`{text}` is nothing that a policy requires or forbids"),
+            )
+            .maybe_help(near);
     }
 }

@@ -3,6 +3,7 @@
 use super::extra;
 use super::kinds::{Kind, Text};
 use super::{Field, Kdl, Shape, Struct};
+use crate::lint::names;
 
 const fn text(kind: Text) -> Shape {
     Shape::Scalar(Kind::Text(kind))
@@ -82,6 +83,16 @@ pub static SPEC: Struct = Struct {
             "backups",
             Shape::Struct(&BACKUPS),
             "Where backups go and when they are taken.",
+        ),
+        field(
+            "lint",
+            Shape::Struct(&LINT),
+            "Levels of rules of `vtplan lint`, and where rules do not hold.",
+        ),
+        field(
+            "policy",
+            Shape::Struct(&POLICY),
+            "What is required and forbidden: what goes against it has no plan.",
         ),
         kdl(
             field(
@@ -511,6 +522,121 @@ static KEEP: Struct = Struct {
             int("a number of days", 1, 36_500),
             "Those not older than so many days.",
         ),
+    ],
+};
+
+static LINT_RULE: Shape = Shape::Struct(&LINT_RULE_FIELDS);
+static LINT_IGNORE: Shape = Shape::Struct(&LINT_IGNORE_FIELDS);
+static LINT: Struct = Struct {
+    what: "lint",
+    check: None,
+    inline: false,
+    fields: &[
+        kdl(
+            field("rules", Shape::List(&LINT_RULE), "Other levels of rules."),
+            Kdl::Items {
+                node: "rule",
+                argument: Some("name"),
+            },
+        ),
+        kdl(
+            field(
+                "ignore",
+                Shape::List(&LINT_IGNORE),
+                "Where rules do not hold, each with a reason.",
+            ),
+            Kdl::Items {
+                node: "ignore",
+                argument: Some("rule"),
+            },
+        ),
+    ],
+};
+
+static LINT_RULE_FIELDS: Struct = Struct {
+    what: "a rule",
+    check: None,
+    inline: true,
+    fields: &[
+        required(field("name", word(&names::RULES), "The rule.")),
+        required(field("level", word(&names::LEVELS), "Its level.")),
+    ],
+};
+
+static LINT_IGNORE_FIELDS: Struct = Struct {
+    what: "an exception to a rule",
+    check: Some(extra::reason),
+    inline: true,
+    fields: &[
+        required(field("rule", word(&names::RULES), "The rule.")),
+        field(
+            "object",
+            text(Text::Free),
+            "Of which object: `commerce`, `commerce.product`; `*` stands for any text. Default: all.",
+        ),
+        field(
+            "file",
+            text(Text::Free),
+            "Of which file: `legacy/*.sql`. Default: all.",
+        ),
+        required(field("reason", text(Text::Free), "Why.")),
+    ],
+};
+
+static REQUIREMENT: Shape = word(&names::REQUIRABLE);
+static FORBIDDEN: Shape = word(&names::FORBIDDABLE);
+static POLICY_EXCEPT: Shape = Shape::Struct(&POLICY_EXCEPT_FIELDS);
+static POLICY: Struct = Struct {
+    what: "policy",
+    check: None,
+    inline: false,
+    fields: &[
+        kdl(
+            field(
+                "require",
+                Shape::List(&REQUIREMENT),
+                "What every keyspace, table or change must have.",
+            ),
+            Kdl::Args,
+        ),
+        kdl(
+            field(
+                "forbid",
+                Shape::List(&FORBIDDEN),
+                "What no spec may have (rules of `vtplan lint`), and what no plan may do.",
+            ),
+            Kdl::Args,
+        ),
+        kdl(
+            field(
+                "except",
+                Shape::List(&POLICY_EXCEPT),
+                "Where a part of this does not hold, each with a reason.",
+            ),
+            Kdl::Items {
+                node: "except",
+                argument: Some("rule"),
+            },
+        ),
+    ],
+};
+
+static POLICY_EXCEPT_FIELDS: Struct = Struct {
+    what: "an exception to the policy",
+    check: Some(extra::policy_exception),
+    inline: true,
+    fields: &[
+        required(field(
+            "rule",
+            text(Text::Free),
+            "A word of `require` or `forbid`.",
+        )),
+        required(field(
+            "object",
+            text(Text::Free),
+            "For which object; `*` stands for any text.",
+        )),
+        required(field("reason", text(Text::Free), "Why.")),
     ],
 };
 

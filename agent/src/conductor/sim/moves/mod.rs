@@ -90,6 +90,7 @@ fn nothing() -> Desired {
         keyspaces: BTreeMap::new(),
         changes: Default::default(),
         backups: None,
+        policy: Default::default(),
         gates: BTreeMap::new(),
         users: BTreeMap::new(),
     }
