@@ -182,7 +182,7 @@ pub static RULES: &[Rule] = &[
         help: "set `changes.vdiff: required`",
         about: About::Object,
         check: |desired| match desired.changes.vdiff {
-            VDiffPolicy::Required => Vec::new(),
+            VDiffPolicy::Required | VDiffPolicy::EveryValue => Vec::new(),
             VDiffPolicy::Skip => {
                 vec![found(
                     "changes",

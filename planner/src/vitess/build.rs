@@ -75,6 +75,7 @@ pub fn import(cluster: &str, listings: &Listings) -> Result<Imported, ImportErro
             cells,
             keyspaces,
             changes: ChangePolicy::default(),
+            policy: Default::default(),
             backups: None,
             gates,
             users: BTreeMap::new(),
