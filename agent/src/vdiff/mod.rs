@@ -1,8 +1,8 @@
 //! VDiff: full comparisons of the two sides of a workflow.
 //!
 //! A comparison is a record (`vdiffs/<keyspace>/<workflow>/<id>`); whichever agent gets the workflow's
-//! comparison lock carries it out ([`keeper`], [`attempt`]). It is exact: a row is only called
-//! missing, extra or differing if it is.
+//! comparison lock carries it out ([`keeper`], [`attempt`]). A row is only called missing, extra or
+//! differing if it is.
 //!
 //! 1. All streams of the workflow stop between two transactions ([`pause`]).
 //! 2. A snapshot is opened on a server of each shard that is read ([`servers`] says which: an rdonly
@@ -11,13 +11,16 @@
 //!    snapshots, or there is a difference.
 //! 4. A snapshot is opened on a server of each shard that is written to, once it has all of that. The
 //!    streams go on: they stood still for this moment, not for the comparison.
-//! 5. Each table is read from all snapshots at once, in key order, and merged ([`merge`]). Where rows
-//!    match there is nothing to do but to compare bytes; only around a row that does not, keys are
-//!    put in order ([`order`]), by the server where its collations decide.
+//! 5. All servers make checksums of the same ranges of keys ([`digest`]); ranges with equal ones are
+//!    done. It is left out when every value is to be compared, or values are written differently.
+//! 6. The other ranges are read from all snapshots at once, in key order, and merged ([`merge`]).
+//!    Where rows match there is nothing to do but to compare bytes; only around a row that does not,
+//!    keys are put in order ([`order`]), by the server where its collations decide.
 //!
-//! About once a second the merge comes to a key up to which everything on all sides was compared
-//! ([`table`]). It goes into the record with what was found, in one transaction that compares the
-//! lock's fencing token, so whoever takes over goes on behind it with snapshots of its own.
+//! After a window of ranges, and about once a second, the comparison comes to a key up to which
+//! everything on all sides was compared ([`table`]). It goes into the record with what was found, in
+//! one transaction that compares the lock's fencing token, so whoever takes over goes on behind it
+//! with snapshots of its own.
 //!
 //! **Between flavors** values are the same bytes by the contract of [`crate::stream::row`]. What is
 //! not is JSON, which MySQL prints in its own way and MariaDB keeps as it was written: there values
