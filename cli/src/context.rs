@@ -94,6 +94,9 @@ pub async fn check_spec_cluster(
     }
     let Some(store) = store else { return Ok(()) };
     let names = cluster_names(store).await?;
+    if !names.iter().any(|n| n == spec) {
+        check_not_lost(store, spec).await?;
+    }
     if !names.is_empty() && !names.iter().any(|n| n == spec) {
         return Err(CliError::new(
             "other-cluster",
@@ -106,6 +109,26 @@ pub async fn check_spec_cluster(
         .help("correct `cluster` in the spec, or name another store with `--state URL`"));
     }
     Ok(())
+}
+
+/// Refuses a store without the cluster in which hosts are registered: agents make the cluster before
+/// they register, and go on registering when its records are lost.
+async fn check_not_lost(store: &Arc<dyn Store>, name: &str) -> Result<(), CliError> {
+    let cluster = of(store.clone(), name)?;
+    let hosts = format!("{}hosts/", cluster.keys().prefix());
+    let hosts = store.list(&hosts).await.map_err(|e| store_error(&e))?;
+    if hosts.entries.is_empty() {
+        return Ok(());
+    }
+    let message = format!(
+        "the records of cluster `{name}` are lost: the state store {} holds none of them, but {} of it",
+        store.url(),
+        crate::render::table::count(hosts.entries.len(), "running host")
+    );
+    Err(CliError::new("store-lost", message).help(
+        "put them back with `vtplan import cluster` on a host of the cluster, or with \
+         `vtplan state import FILE` from a backup",
+    ))
 }
 
 const START: &str = "start one with `vtplan up SPEC` on a single machine, or with \

@@ -156,3 +156,22 @@ async fn backups_are_quiet_and_old_ones_go() {
         ["state", "backup", "--dir", "backups", "--keep", "0"]
     );
 }
+
+#[tokio::test]
+async fn a_store_that_lost_its_records_is_not_taken_for_a_new_one() {
+    let place = Place::with_examples();
+    let cluster = place.cluster("shop").await;
+    let keys = cluster.keys();
+    // A host that registers again.
+    let host = format!("{}hosts/db1", keys.prefix());
+    put(
+        &cluster,
+        vec![Op::delete(keys.cluster()), Op::put(host, &1)],
+    )
+    .await;
+    check!(place, "lost-plan", ["plan", "specs/commerce.yaml"]);
+    let args = ["apply", "specs/commerce.yaml", "--auto-approve"];
+    let (code, _, stderr) = place.output(&args);
+    assert_eq!(code, 1);
+    assert!(stderr.contains("vtplan import cluster"), "{stderr}");
+}

@@ -105,7 +105,9 @@ fn confirm(home: &Home, data_dir: &Path, agent: Option<&Service>) -> Result<(), 
 fn purge(home: &Home, data_dir: &Path) -> Result<(), CliError> {
     let mut folders = vec![data_dir.join("tablets"), data_dir.join("templates")];
     folders.extend([home.logs(), home.run()]);
-    let mut files = vec![data_dir.join("agent.lock")];
+    let records = vtplan_agent::records_copy::path(data_dir);
+    let half = records.with_extension("json.tmp");
+    let mut files = vec![data_dir.join("agent.lock"), records, half];
     if let Some(state) = home.state_file() {
         for suffix in ["", "-wal", "-shm"] {
             let mut name = state.as_os_str().to_owned();

@@ -273,7 +273,7 @@ pub enum StoreError {
     Unreachable { url: String, why: String },
     /// Nobody can write to it any more, so nothing that stood in it can have changed.
     #[error(
-        "the file of the state store {url} was deleted while it was open: put the records back with `vtplan import cluster` or `vtplan state import`; processes that run go on with the new file by themselves"
+        "the file of the state store {url} was deleted while it was open, and none with a cluster has taken its place: put the records back with `vtplan import cluster` or `vtplan state import`; processes that run go on with the new file by themselves"
     )]
     Gone { url: String },
     #[error("the state store {url} is read-only: {why}")]

@@ -249,6 +249,10 @@ async fn a_file_that_takes_the_place_of_a_lost_one_is_used_once_it_has_come_as_f
 
     let new = lab.store().await;
     assert_eq!(new.get("k").await.unwrap(), None);
+    // An empty file changes nothing; one with a cluster is another store.
+    let empty = store.get("k").await.unwrap_err();
+    assert!(matches!(empty, StoreError::Gone { .. }), "{empty}");
+    commit(&new, put("/vtplan/shop/cluster", "1")).await;
     let older = store.get("k").await.unwrap_err();
     assert!(
         older.to_string().contains("start this process anew"),

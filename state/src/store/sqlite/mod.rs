@@ -101,12 +101,21 @@ impl SqliteStore {
         let Some(known) = shared.reader.last_of_broken() else {
             return Ok(shared);
         };
-        let opened = match open_file(&self.path, &self.url, OpenMode::MustExist).await {
+        let mut opened = match open_file(&self.path, &self.url, OpenMode::MustExist).await {
             Err(StoreError::NotThere { url }) => return Err(StoreError::Gone { url }),
             other => other?,
         };
         let revision = data::revision(&opened.writer).map_err(|e| sqlite_error(&self.url, &e))?;
         if revision < known {
+            // A file in which there is no cluster is as good as none: nobody can act by it.
+            let transaction = opened.writer.transaction();
+            let listing = transaction.and_then(|t| data::list(&t, &[crate::model::keys::ROOT]));
+            let listing = listing.map_err(|e| sqlite_error(&self.url, &e))?;
+            if !listing.entries.iter().any(|e| e.key.ends_with("/cluster")) {
+                return Err(StoreError::Gone {
+                    url: self.url.to_string(),
+                });
+            }
             shared.reader.check()?;
         }
         let new = Arc::new(Shared::start(opened, &self.url, shared.keep_revisions)?);
