@@ -5,12 +5,14 @@ use std::collections::{BTreeMap, HashMap};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use thiserror::Error;
 use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
 use vtplan_planner::live::{Canonical, ObservedTablet};
+use vtplan_planner::seen::{Deviation, Seen};
 use vtplan_state::cluster::Cluster;
 use vtplan_state::export::Export;
 use vtplan_state::model::{HostName, HostRecord, KeyspaceName, TabletAlias, WorkflowName};
@@ -201,29 +203,74 @@ impl AgentClient {
 
     /// What the agent sees of its tablets. `tables`: with the definitions and statistics of the
     /// primaries' tables.
+    /// `deviations`: looked for anew.
     pub async fn observe(
         &self,
         tables: bool,
+        deviations: bool,
     ) -> Result<BTreeMap<TabletAlias, ObservedTablet>, CallError> {
         let limit = self.clients.timeouts.observe;
         let ask = v1::ObserveRequest {
             tables,
             aliases: Vec::new(),
+            deviations,
         };
         let ask = request(ask, limit);
         let answer = self
             .call(limit, |mut stub| async move { stub.observe(ask).await })
             .await?;
+        self.by_alias(answer.tablets)
+    }
+
+    /// What the agent sees when it looks closely at its servers.
+    pub async fn inspect(&self) -> Result<BTreeMap<TabletAlias, Seen>, CallError> {
+        let limit = self.clients.timeouts.observe;
+        let ask = v1::InspectRequest {
+            aliases: Vec::new(),
+        };
+        let ask = request(ask, limit);
+        let answer = self
+            .call(limit, |mut stub| async move { stub.inspect(ask).await })
+            .await?;
+        self.by_alias(answer.tablets)
+    }
+
+    /// Puts right what of a server is not as the agent sets it up, if it is still as in `seen`.
+    pub async fn mend_server(
+        &self,
+        alias: &TabletAlias,
+        seen: &[Deviation],
+    ) -> Result<(), CallError> {
+        let limit = self.clients.timeouts.canonicalize;
+        let json = seen.iter().map(serde_json::to_string);
+        let deviations = json
+            .collect::<Result<_, _>>()
+            .map_err(|error| self.error(CallErrorKind::BadAnswer(error.to_string())))?;
+        let ask = v1::MendServerRequest {
+            alias: alias.to_string(),
+            deviations,
+        };
+        let ask = request(ask, limit);
+        self.call(limit, |mut stub| async move { stub.mend_server(ask).await })
+            .await
+            .map(drop)
+    }
+
+    /// Values by alias, each as JSON.
+    fn by_alias<T: DeserializeOwned>(
+        &self,
+        tablets: HashMap<String, String>,
+    ) -> Result<BTreeMap<TabletAlias, T>, CallError> {
         let parse = |(alias, json): (String, String)| {
             let alias = alias
                 .parse::<TabletAlias>()
                 .map_err(|error| self.error(CallErrorKind::BadAnswer(error.to_string())))?;
-            let tablet = serde_json::from_str(&json).map_err(|error| {
+            let value = serde_json::from_str(&json).map_err(|error| {
                 self.error(CallErrorKind::BadAnswer(format!("{alias}: {error}")))
             })?;
-            Ok((alias, tablet))
+            Ok((alias, value))
         };
-        answer.tablets.into_iter().map(parse).collect()
+        tablets.into_iter().map(parse).collect()
     }
 
     /// What a server prints for `CREATE TABLE` statements, by statement.

@@ -11,6 +11,7 @@
 //! - [`stream`]: workflows' streams, which copy rows and follow their changes.
 //! - [`conductor`]: carries out approved plans, in one agent at a time.
 //! - [`stream`]: rows on their way between shards: copying and following.
+//! - [`look`]: the same, looked at closely for drift.
 //! - [`observe`]: the live state, from records and agents; [`submit`]: approved plans in the store.
 
 pub mod address;
@@ -22,6 +23,7 @@ pub mod error;
 pub mod fence;
 pub mod flavor;
 pub mod host;
+pub mod look;
 pub mod mysqld;
 pub mod observe;
 pub mod proto;

@@ -53,7 +53,12 @@ pub async fn gather(
     agents: &AgentClients,
     desired: Option<&Desired>,
 ) -> Result<Gathered, ObserveError> {
-    Observer::new(agents.clone()).gather(cluster, desired).await
+    let observer = Observer {
+        // Who plans, plans with what there is now.
+        deviations: desired.is_some(),
+        ..Observer::new(agents.clone())
+    };
+    observer.gather(cluster, desired).await
 }
 
 /// The records alone, for when no agent is to be asked.
@@ -69,6 +74,9 @@ pub async fn gather_records_only(cluster: &Cluster) -> Result<Live, ObserveError
 pub struct Observer {
     agents: AgentClients,
     canonical: Mutex<BTreeMap<CanonicalKey, BTreeMap<String, Canonical>>>,
+    /// Whether agents look anew for what is not as they set servers up. A conductor, which looks all the
+    /// time, goes by what they found last.
+    deviations: bool,
 }
 
 /// What a definition depends on: the keyspace's statements (they refer to each other) and the
@@ -86,6 +94,7 @@ impl Observer {
         Self {
             agents,
             canonical: Mutex::default(),
+            deviations: false,
         }
     }
 
@@ -101,7 +110,10 @@ impl Observer {
             .into_iter()
             .map(|host| self.observe_host(host))
             .collect();
-        let answers = stream::iter(asked).buffered(CONCURRENT).collect().await;
+        // In whatever order they come: one that hangs keeps none of the others waiting.
+        let answers = stream::iter(asked).buffer_unordered(CONCURRENT);
+        let mut answers: Vec<(HostRecord, Answer)> = answers.collect().await;
+        answers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         let mut gathered = merge(records, answers);
         if let Some(desired) = desired {
             gathered.live.observed.canonical = self.canonicalize(&gathered.live, desired).await;
@@ -123,7 +135,7 @@ impl Observer {
     }
 
     async fn observe_host(&self, host: HostRecord) -> (HostRecord, Answer) {
-        let answer = self.agents.of(&host).observe(true).await;
+        let answer = self.agents.of(&host).observe(true, self.deviations).await;
         (host, answer)
     }
 
@@ -332,6 +344,7 @@ mod tests {
                 semi_sync: true,
             }),
             tables: None,
+            deviations: Vec::new(),
         }
     }
 

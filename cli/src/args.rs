@@ -23,7 +23,7 @@ Examples:
 Exit codes:
   0    done, or no changes
   1    error
-  2    there are changes (`plan --detailed-exitcode`), or findings (`lint`)
+  2    there are changes (`plan --detailed-exitcode`), drift (`drift`), or findings (`lint`)
   3    waiting for an approval, a soak or a window
   130  interrupted";
 
@@ -155,6 +155,8 @@ pub enum Command {
     History(commands::history::HistoryArgs),
     /// Show what runs and how it is
     Status(commands::status::StatusArgs),
+    /// Tell how a cluster has left its spec
+    Drift(commands::drift::DriftArgs),
     /// Delete everything in the cluster
     Destroy(commands::destroy::DestroyArgs),
     /// Look at data moves, and drive them by hand
@@ -186,6 +188,7 @@ impl Command {
             Self::Import(a) => a.wants_json(),
             Self::State(a) => a.wants_json(),
             Self::Lock(a) => a.wants_json(),
+            Self::Drift(a) => a.wants_json(),
             Self::Destroy(a) => a.format == Format::Json,
             Self::Agent(_)
             | Self::Gate(_)

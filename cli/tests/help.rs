@@ -24,6 +24,7 @@ fn every_command_explains_itself() {
         "show",
         "history",
         "status",
+        "drift",
         "destroy",
         "workflow",
         "import",
@@ -68,7 +69,7 @@ fn every_help_has_examples() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 21);
+    assert_eq!(seen, 22);
 }
 
 #[test]

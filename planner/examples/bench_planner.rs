@@ -131,6 +131,7 @@ fn desired() -> Result<Desired, Box<dyn std::error::Error>> {
         cells: cells()?.to_vec(),
         keyspaces,
         changes: ChangePolicy::default(),
+        drift: Default::default(),
         backups: None,
         gates: BTreeMap::new(),
         users: BTreeMap::new(),

@@ -76,6 +76,7 @@ pub fn plan_against_spec(desired: &Desired, old: &Desired) -> Result<Plan, SpecE
         desired: serde_json::to_value(&old).expect("a desired state has only string keys"),
         applied_by: String::new(),
         applied_at: 0,
+        begun: None,
     });
     let mut plan = make_plan(&desired, &live).map_err(SpecErrors::New)?;
     for step in &mut plan.steps {

@@ -9,6 +9,7 @@ use vtplan_state::model::{
     VSchemaKeyspace,
 };
 
+use crate::drift::{Finding, Kind as DriftKind};
 use crate::lint::names;
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -17,6 +18,8 @@ pub struct Desired {
     pub cells: Vec<CellName>,
     pub keyspaces: BTreeMap<KeyspaceName, DesiredKeyspace>,
     pub changes: ChangePolicy,
+    #[serde(default, skip_serializing_if = "DriftPolicy::is_empty")]
+    pub drift: DriftPolicy,
     pub backups: Option<BackupPolicy>,
     pub gates: BTreeMap<CellName, DesiredGates>,
     pub users: BTreeMap<String, DesiredUser>,
@@ -164,6 +167,59 @@ impl Default for ChangePolicy {
     }
 }
 
+/// What `vtplan drift` passes over (`drift:`).
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct DriftPolicy {
+    pub ignore: Vec<IgnoreDrift>,
+}
+
+/// Drift that is meant to be.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct IgnoreDrift {
+    pub kind: DriftKind,
+    /// The object, in which `*` stands for any text: `commerce/*:tmp_*`. `None`: any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub object: Option<String>,
+    pub reason: String,
+}
+
+impl DriftPolicy {
+    pub fn is_empty(&self) -> bool {
+        self.ignore.is_empty()
+    }
+
+    /// Why a finding is passed over, if it is.
+    pub fn reason_for(&self, finding: &Finding) -> Option<&str> {
+        let rule = self.ignore.iter().find(|rule| {
+            rule.kind == finding.kind
+                && rule
+                    .object
+                    .as_ref()
+                    .is_none_or(|pattern| matches(pattern, &finding.object))
+        });
+        rule.map(|rule| rule.reason.as_str())
+    }
+}
+
+/// Whether a text is what a pattern says, in which `*` stands for any text.
+fn matches(pattern: &str, text: &str) -> bool {
+    let mut pieces = pattern.split('*');
+    let Some(mut rest) = text.strip_prefix(pieces.next().unwrap_or_default()) else {
+        return false;
+    };
+    let mut pieces: Vec<&str> = pieces.collect();
+    let Some(last) = pieces.pop() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        match rest.find(piece) {
+            Some(at) => rest = &rest[at + piece.len()..],
+            None => return false,
+        }
+    }
+    rest.ends_with(last)
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum VDiffPolicy {
@@ -232,4 +288,25 @@ pub enum PasswordSource {
     Env(String),
     /// Path of a file; its trailing newline is not part of the password.
     File(String),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_star_in_a_pattern_stands_for_any_text() {
+        for (pattern, text, expected) in [
+            ("commerce/0:tmp_*", "commerce/0:tmp_1", true),
+            ("commerce/*:tmp_*", "commerce/-80:tmp_", true),
+            ("*", "", true),
+            ("a*b*c", "a-b-b-c", true),
+            ("a*bc*c", "abc", false),
+            ("commerce", "commerce/0", false),
+            ("*/0", "commerce/0", true),
+            ("a*a", "a", false),
+        ] {
+            assert_eq!(matches(pattern, text), expected, "{pattern} {text}");
+        }
+    }
 }

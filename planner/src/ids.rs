@@ -78,6 +78,10 @@ pub fn apply_vschema(keyspace: &KeyspaceName) -> StepId {
     format!("apply-vschema:{keyspace}")
 }
 
+pub fn mend_server(alias: &TabletAlias) -> StepId {
+    format!("mend-server:{alias}")
+}
+
 pub fn start_workflow(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
     format!("start-workflow:{keyspace}.{workflow}")
 }
@@ -211,6 +215,7 @@ impl Action {
             Self::CancelWorkflow {
                 keyspace, workflow, ..
             } => cancel_workflow(keyspace, workflow),
+            Self::MendServer { alias, .. } => mend_server(alias),
             Self::CreateUser { user, .. } => format!("create-user:{user}"),
             Self::AlterUser { user, .. } => format!("alter-user:{user}"),
             Self::DeleteUser { user } => format!("delete-user:{user}"),

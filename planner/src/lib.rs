@@ -8,6 +8,7 @@
 //! - [`document`]: a plan for programs, and its JSON Schema.
 //! - [`export`]: the live state as a file. [`against`]: plans without a cluster.
 //! - [`vitess`]: a desired state from a Vitess cluster's listings.
+//! - [`drift`]: how a cluster has left its spec; [`seen`]: what agents look at closely for it.
 //! - [`simulate`]: what the live state is after a step, for tests of the law that a plan, cut
 //!   anywhere, is continued by planning again.
 //!
@@ -16,15 +17,17 @@
 pub mod against;
 pub mod desired;
 pub mod document;
+pub mod drift;
 pub mod export;
 pub mod ids;
 pub mod lint;
 pub mod live;
 pub mod passes;
 pub mod plan;
+pub mod seen;
 pub mod simulate;
 pub mod spec;
 pub mod vitess;
 pub mod words;
 
-pub use passes::{make_destroy_plan, make_operation_plan, make_plan, make_steps};
+pub use passes::{Survey, make_destroy_plan, make_operation_plan, make_plan, make_steps, survey};

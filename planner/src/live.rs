@@ -5,6 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use vtplan_state::model::{FlavorKind, KeyspaceName, Records, TableName, TabletAlias};
 
+use crate::seen::Deviation;
+
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize)]
 pub struct Live {
     pub records: Records,
@@ -43,6 +45,9 @@ pub struct ObservedTablet {
     /// were not read (a replica, or the server is down).
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub tables: Option<BTreeMap<TableName, ObservedTable>>,
+    /// What of a running server is not as its agent sets it up. Sorted.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deviations: Vec<Deviation>,
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

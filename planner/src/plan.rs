@@ -11,6 +11,7 @@ use vtplan_state::model::{
 };
 
 use crate::desired::ApprovePoint;
+use crate::seen::Deviation;
 
 /// The format of plan documents that this version writes.
 pub const PLAN_FORMAT: u32 = 1;
@@ -42,6 +43,10 @@ impl Plan {
     pub fn destructive(&self) -> impl Iterator<Item = &Step> {
         self.steps.iter().filter(|s| s.risk == Risk::Destructive)
     }
+    /// The steps that take back what was done by hand.
+    pub fn drift(&self) -> impl Iterator<Item = &Step> {
+        self.steps.iter().filter(|s| s.origin == Origin::Drift)
+    }
 }
 
 /// A step's name, derived from what it does: `create-tablet:zone1-0000000100`. The same work has
@@ -59,8 +64,30 @@ pub struct Step {
     pub estimate: Estimate,
     /// One sentence for people: why, or what the change of the spec was taken to mean.
     pub reason: String,
+    #[serde(default, skip_serializing_if = "Origin::is_spec")]
+    pub origin: Origin,
     #[serde(flatten)]
     pub action: Action,
+}
+
+/// Why the cluster is not what the spec says.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+)]
+#[serde(rename_all = "kebab-case")]
+pub enum Origin {
+    /// The spec was changed, or was never applied.
+    #[default]
+    Spec,
+    /// The cluster was, by somebody's hand, since this part of the spec was applied. The step takes
+    /// that back, and is approved apart.
+    Drift,
+}
+
+impl Origin {
+    pub fn is_spec(&self) -> bool {
+        *self == Self::Spec
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -160,7 +187,8 @@ pub enum Action {
         table: TableName,
         statement: String,
     },
-    /// Changes an existing table (in this version: takes `AUTO_INCREMENT` off a column).
+    /// Changes an existing table: takes `AUTO_INCREMENT` off a column, or takes back what was changed
+    /// by hand since the spec was applied.
     AlterTable {
         keyspace: KeyspaceName,
         shard: ShardName,
@@ -276,6 +304,15 @@ pub enum Action {
         workflow_kind: WorkflowKind,
         target: WorkflowSide,
         tables: Vec<TableName>,
+    },
+    /// Sets a server's variables, and vtplan's own accounts on it, as its agent sets them up. Done when
+    /// the agent sees no such deviation any more.
+    MendServer {
+        alias: TabletAlias,
+        keyspace: KeyspaceName,
+        shard: ShardName,
+        /// What is there now, and is overwritten.
+        deviations: Vec<Deviation>,
     },
     CreateUser {
         user: String,

@@ -5,6 +5,7 @@ use vtplan_state::model::{
 };
 
 use crate::plan::{Action, Step};
+use crate::seen::Deviation;
 
 /// What a step does, as an order: `create tablet zone1-0000000100 (commerce/0, replica)`.
 pub fn describe(step: &Step) -> String {
@@ -159,6 +160,12 @@ pub fn describe(step: &Step) -> String {
             ),
             WorkflowKind::Reshard => format!("cancel {keyspace}.{workflow}"),
         },
+        Action::MendServer {
+            alias, deviations, ..
+        } => {
+            let names: Vec<&str> = deviations.iter().map(Deviation::name).collect();
+            format!("set on the server of {alias}: {}", names.join(", "))
+        }
         Action::CreateUser { user, .. } => format!("create user {user}"),
         Action::AlterUser { user, .. } => format!("change the password of user {user}"),
         Action::DeleteUser { user } => format!("delete user {user}"),
@@ -237,7 +244,8 @@ pub fn keyspace_of(step: &Step) -> Option<&KeyspaceName> {
         | Action::SwitchTraffic { keyspace, .. }
         | Action::Soak { keyspace, .. }
         | Action::CompleteWorkflow { keyspace, .. }
-        | Action::CancelWorkflow { keyspace, .. } => Some(keyspace),
+        | Action::CancelWorkflow { keyspace, .. }
+        | Action::MendServer { keyspace, .. } => Some(keyspace),
         Action::StartWorkflow { target, .. } => Some(&target.keyspace),
         Action::CreateCell { .. }
         | Action::DeleteCell { .. }
@@ -291,7 +299,8 @@ pub fn shard_of(step: &Step) -> Option<&ShardName> {
         | Action::CreateTable { shard, .. }
         | Action::AlterTable { shard, .. }
         | Action::DropTable { shard, .. }
-        | Action::InitSequence { shard, .. } => Some(shard),
+        | Action::InitSequence { shard, .. }
+        | Action::MendServer { shard, .. } => Some(shard),
         _ => None,
     }
 }

@@ -68,6 +68,7 @@ fn applied(desired: &Desired) -> Live {
         desired: serde_json::to_value(desired).unwrap(),
         applied_by: String::new(),
         applied_at: 0,
+        begun: None,
     });
     for tablet in live.observed.tablets.values_mut() {
         for table in tablet.tables.iter_mut().flat_map(|t| t.values_mut()) {

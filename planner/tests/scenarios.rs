@@ -16,6 +16,8 @@
 //! - `gate CELL NAME`: a gate that lives. `destroy`: prints the plan that deletes everything.
 //! - `apply-until ID`: plans and does the steps before this one. `traffic`: prints workflows, serving
 //!   shards and routing rules. `tables KS/SHARD`: prints the tables that are there, with their rows.
+//! - `drift`: prints how the cluster has left the spec. `deviates ALIAS VARIABLE EXPECTED FOUND`: set by
+//!   hand. `drop KS/SHARD TABLE`: dropped by hand. `lose-user NAME`: its record is gone.
 //! - `workflow KS.NAME SETTING...`: its record says so: `ending=completing`, `flipped=target`, `paused`.
 //! - `operation KS.NAME switch|switch-reads|reverse|complete|cancel`: prints that plan; with `do` before
 //!   it, does it.
@@ -30,10 +32,12 @@ use std::path::{Path, PathBuf};
 use serde_json::Value;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::document::{self, Against, Document};
-use vtplan_planner::live::{Canonical, Live, ServerState};
+use vtplan_planner::drift;
+use vtplan_planner::live::{Canonical, Live, ObservedTable, ServerState};
 use vtplan_planner::plan::{
-    Action, NumberedColumn, Plan, PlanError, Risk, SequenceRaise, Step, WorkflowOperation,
+    Action, NumberedColumn, Origin, Plan, PlanError, Risk, SequenceRaise, Step, WorkflowOperation,
 };
+use vtplan_planner::seen::{Deviation, Seen, SeenTable, fingerprint};
 use vtplan_planner::spec::{self, Secrets};
 use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan, simulate};
 use vtplan_state::model::{
@@ -230,6 +234,19 @@ impl<'a> World<'a> {
             }
             ["apply-until", id] => self.apply_until(id),
             ["traffic"] => self.traffic(),
+            ["drift"] => self.drift(),
+            ["deviates", alias, name, expected, found] => {
+                self.deviate(alias, name, expected, found)
+            }
+            ["drop", shard, table] => {
+                let tables = self.tables_mut(shard);
+                tables.remove(&table.parse::<TableName>().unwrap());
+                String::new()
+            }
+            ["lose-user", name] => {
+                self.live.records.users.remove(*name);
+                String::new()
+            }
             ["tables", shard] => self.tables(shard),
             ["workflow", name, settings @ ..] => self.workflow(name, settings),
             ["operation", name, operation] => {
@@ -334,9 +351,75 @@ impl<'a> World<'a> {
                 desired: serde_json::to_value(self.desired()).unwrap(),
                 applied_by: String::new(),
                 applied_at: 0,
+                begun: None,
             });
         }
+        if let Some(spec) = &mut self.live.records.spec
+            && spec.digest != plan.spec_digest
+        {
+            spec.begun = Some(plan.spec_digest);
+        }
         format!("did {count} of {} steps\n", plan.steps.len())
+    }
+
+    /// What has left the spec, with close looks that find nothing strange.
+    fn drift(&self) -> String {
+        let mut seen = BTreeMap::new();
+        for (alias, observed) in &self.live.observed.tablets {
+            let tables = observed.tables.iter().flatten();
+            let tables = tables.map(|(name, table)| {
+                let seen = SeenTable {
+                    fingerprint: fingerprint(&table.definition),
+                    changed_at: None,
+                };
+                (name.clone(), seen)
+            });
+            let look = Seen {
+                tables: tables.collect(),
+                ..Seen::default()
+            };
+            if !look.tables.is_empty() {
+                seen.insert(alias.clone(), look);
+            }
+        }
+        let found = drift::find(&drift::Input {
+            desired: self.desired(),
+            live: &self.live,
+            seen: &seen,
+            serving_revision: 0,
+            active: None,
+        });
+        let mut out = String::new();
+        for f in &found.findings {
+            writeln!(out, "{} {}", f.kind, f.object).unwrap();
+            writeln!(out, "    expected {}; found {}", f.expected, f.found).unwrap();
+            writeln!(out, "    {:?}: {}", f.mended_by, f.mend).unwrap();
+        }
+        for ignored in &found.ignored {
+            let f = &ignored.finding;
+            writeln!(out, "ignored {} {}: {}", f.kind, f.object, ignored.reason).unwrap();
+        }
+        for what in &found.under_way {
+            writeln!(out, "under way: {what}").unwrap();
+        }
+        if out.is_empty() {
+            "no drift\n".to_owned()
+        } else {
+            out
+        }
+    }
+
+    /// A server's variable was set by hand.
+    fn deviate(&mut self, alias: &str, name: &str, expected: &str, found: &str) -> String {
+        let alias: TabletAlias = alias.parse().unwrap();
+        let observed = self.live.observed.tablets.get_mut(&alias).unwrap();
+        observed.deviations.push(Deviation::Variable {
+            name: name.to_owned(),
+            expected: expected.to_owned(),
+            found: found.to_owned(),
+            needs_restart: false,
+        });
+        String::new()
     }
 
     fn apply_until(&mut self, id: &str) -> String {
@@ -470,6 +553,16 @@ impl<'a> World<'a> {
         String::new()
     }
 
+    fn tables_mut(&mut self, shard: &str) -> &mut BTreeMap<TableName, ObservedTable> {
+        let (keyspace, shard) = shard.split_once('/').unwrap();
+        let keyspace = KeyspaceName::new(keyspace).unwrap();
+        let shard: ShardName = shard.parse().unwrap();
+        let record = self.live.records.shard(&keyspace, &shard).unwrap();
+        let primary = record.primary.clone().unwrap();
+        let observed = self.live.observed.tablets.get_mut(&primary).unwrap();
+        observed.tables.as_mut().unwrap()
+    }
+
     fn table(&mut self, shard: &str, table: &str) -> &mut vtplan_planner::live::ObservedTable {
         let (keyspace, shard) = shard.split_once('/').unwrap();
         let keyspace = KeyspaceName::new(keyspace).unwrap();
@@ -518,7 +611,11 @@ fn show_plan(plan: &Plan, out: &mut String) {
             Risk::Destructive => " [destructive]",
         };
         let detail = detail(&step.action);
-        writeln!(out, "{}{detail}{risk}{}", step.id, estimate(step)).unwrap();
+        let by_hand = match step.origin {
+            Origin::Spec => "",
+            Origin::Drift => " [drift]",
+        };
+        writeln!(out, "{}{detail}{risk}{by_hand}{}", step.id, estimate(step)).unwrap();
         writeln!(out, "    {}", step.reason).unwrap();
         if !step.after.is_empty() {
             writeln!(out, "    after {}", step.after.join(", ")).unwrap();

@@ -13,7 +13,7 @@ use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 use crate::model::keys::{Keys, ROOT};
-use crate::model::{CellName, ClusterRecord, Credentials, RECORD_FORMAT, Records};
+use crate::model::{CellName, ClusterRecord, Credentials, RECORD_FORMAT, Records, Revision};
 use crate::store::{Compare, Op, Store, StoreError, Txn, unix_millis};
 
 pub use plans::PlanView;
@@ -120,6 +120,14 @@ impl Cluster {
         let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
         let listing = self.store.list_many(&prefixes).await?;
         decode(&self.keys, &listing, self.store.url())
+    }
+
+    /// The newest change of what gates route by: a gate that serves by an older revision is behind.
+    pub async fn newest_serving_change(&self) -> Result<Revision, StoreError> {
+        let prefixes = records::prefixes(&self.keys);
+        let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
+        let listing = self.store.list_many(&prefixes).await?;
+        Ok(records::newest_serving(&self.keys, &listing))
     }
 
     /// The records, kept current in the background for as long as the returned watch lives.

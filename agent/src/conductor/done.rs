@@ -96,6 +96,7 @@ pub fn is_done(action: &Action, seen: &Gathered) -> bool {
         | Action::CancelWorkflow {
             keyspace, workflow, ..
         } => records.workflow(keyspace, workflow).is_none(),
+        Action::MendServer { alias, .. } => running(seen, alias).is_some(),
         Action::CreateUser { user, .. } => records.users.contains_key(user),
         Action::AlterUser { user, verifier } => records.users.get(user) == Some(verifier),
         Action::DeleteUser { user } => !records.users.contains_key(user),

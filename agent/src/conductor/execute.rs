@@ -199,7 +199,13 @@ impl<'a> Execution<'a> {
         if self.plan.record.destroy {
             make_destroy_plan(&desired.cluster, live).map(|plan| plan.steps)
         } else {
-            make_steps(desired, live).map(|(steps, _)| steps)
+            let (mut steps, _) = make_steps(desired, live)?;
+            // What somebody sets on a server while the plan runs is none of its business.
+            steps.retain(|step| {
+                !matches!(step.action, Action::MendServer { .. })
+                    || self.approved.contains_key(step.id.as_str())
+            });
+            Ok(steps)
         }
     }
 

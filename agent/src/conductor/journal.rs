@@ -129,6 +129,7 @@ impl Journal<'_> {
                     .expect("a desired state serializes"),
                 applied_by: record.approved_by.clone(),
                 applied_at: at,
+                begun: None,
             };
             txn = txn.then(Op::put(keys.spec(), &spec));
         }

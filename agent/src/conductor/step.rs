@@ -45,6 +45,7 @@ pub fn kind(action: &Action) -> &'static str {
         Action::Soak { .. } => "soak",
         Action::CompleteWorkflow { .. } => "complete-workflow",
         Action::CancelWorkflow { .. } => "cancel-workflow",
+        Action::MendServer { .. } => "mend-server",
         Action::CreateUser { .. } => "create-user",
         Action::AlterUser { .. } => "alter-user",
         Action::DeleteUser { .. } => "delete-user",
@@ -269,6 +270,12 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
         Action::CancelWorkflow {
             keyspace, workflow, ..
         } => workflow::ending::cancel(to, keyspace, workflow).await,
+        Action::MendServer {
+            alias, deviations, ..
+        } => {
+            let target = target(seen, alias, 0)?;
+            Ok(to.world.mend_server(&target, deviations).await?)
+        }
         Action::CreateUser {
             user,
             verifier: None,

@@ -48,7 +48,8 @@ pub fn waits_for(action: &Action, seen: &Gathered) -> Waiting {
         Action::CreateTable { .. }
         | Action::AlterTable { .. }
         | Action::DropTable { .. }
-        | Action::InitSequence { .. } => Waiting::on("done; waiting to see it"),
+        | Action::InitSequence { .. }
+        | Action::MendServer { .. } => Waiting::on("done; waiting to see it"),
         _ => Waiting::default(),
     }
 }

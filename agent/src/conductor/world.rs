@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use vtplan_planner::desired::Desired;
+use vtplan_planner::seen::Deviation;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
     HostRecord, KeyspaceName, Revision, ShardName, TableName, TabletAlias, UnixMillis, WorkflowName,
@@ -112,6 +113,10 @@ pub trait World: Send + Sync {
         decided: Revision,
         within: Option<Duration>,
     ) -> Result<bool, CallError>;
+
+    /// Puts right what of a server is not as its agent sets it up, if it is still as in `seen`. The
+    /// target's term does not matter.
+    async fn mend_server(&self, on: &Target, seen: &[Deviation]) -> Result<(), CallError>;
 
     /// The time, for people to read.
     fn now(&self) -> UnixMillis;
@@ -353,6 +358,10 @@ impl World for RealWorld {
             look: within.is_none(),
         };
         self.agents.of(&on.host).remove_fence(ask).await
+    }
+
+    async fn mend_server(&self, on: &Target, seen: &[Deviation]) -> Result<(), CallError> {
+        self.agents.of(&on.host).mend_server(&on.alias, seen).await
     }
 
     fn now(&self) -> UnixMillis {

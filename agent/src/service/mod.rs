@@ -21,13 +21,13 @@ use crate::fence::{self, Fence};
 use crate::proto::v1::agent_server::{Agent, AgentServer};
 use crate::proto::v1::{
     CanonicalTable, CanonicalizeRequest, CanonicalizeResponse, DescribeRequest, DescribeResponse,
-    ExecuteSqlRequest, ExecuteSqlResponse, HealthUpdate, ObserveRequest, ObserveResponse,
-    ObserveStreamsRequest, ObserveStreamsResponse, PrepareFenceRequest, PrepareFenceResponse,
-    QueryRow, QuerySqlRequest, QuerySqlResponse, RecordsRequest, RecordsResponse,
-    RemoveFenceRequest, RemoveFenceResponse, ResumeStreamsRequest, ResumeStreamsResponse,
-    SetFenceRequest, SetFenceResponse, SetReadOnlyRequest, SetReadOnlyResponse,
-    StreamHealthRequest, WaitForPositionRequest, WaitForPositionResponse, WaitForStreamRequest,
-    WaitForStreamResponse,
+    ExecuteSqlRequest, ExecuteSqlResponse, HealthUpdate, InspectRequest, InspectResponse,
+    MendServerRequest, MendServerResponse, ObserveRequest, ObserveResponse, ObserveStreamsRequest,
+    ObserveStreamsResponse, PrepareFenceRequest, PrepareFenceResponse, QueryRow, QuerySqlRequest,
+    QuerySqlResponse, RecordsRequest, RecordsResponse, RemoveFenceRequest, RemoveFenceResponse,
+    ResumeStreamsRequest, ResumeStreamsResponse, SetFenceRequest, SetFenceResponse,
+    SetReadOnlyRequest, SetReadOnlyResponse, StreamHealthRequest, WaitForPositionRequest,
+    WaitForPositionResponse, WaitForStreamRequest, WaitForStreamResponse,
 };
 use crate::records_copy::Copy;
 use crate::stream::progress::Streams;
@@ -39,6 +39,8 @@ use crate::tablets::Tablets;
 const HEALTH_PERIOD: Duration = Duration::from_secs(1);
 /// Messages may hold the definitions of many tables.
 const MAX_MESSAGE: usize = 256 << 20;
+/// How many of a host's servers are looked at closely at the same time.
+const INSPECTED_AT_ONCE: usize = 16;
 
 /// The metadata in which a caller shows [`vtplan_state::model::Credentials::agent_token`].
 pub const TOKEN_HEADER: &str = "vtplan-token";
@@ -165,6 +167,11 @@ impl Agent for AgentService {
             let observed = ObservedTablet {
                 server: tablet.status().server,
                 tables,
+                // Where they cannot be read now, nothing is said to deviate.
+                deviations: tablet
+                    .deviations(request.deviations)
+                    .await
+                    .unwrap_or_default(),
             };
             let json =
                 serde_json::to_string(&observed).map_err(|e| Status::internal(e.to_string()))?;
@@ -174,6 +181,51 @@ impl Agent for AgentService {
         Ok(Response::new(ObserveResponse {
             tablets: tablets.into_iter().collect(),
         }))
+    }
+
+    async fn inspect(
+        &self,
+        request: Request<InspectRequest>,
+    ) -> Result<Response<InspectResponse>, Status> {
+        self.authorize(&request)?;
+        let request = request.into_inner();
+        let mut tablets = self.tablets.all();
+        if !request.aliases.is_empty() {
+            tablets.retain(|t| request.aliases.contains(&t.alias().to_string()));
+        }
+        let looks = tablets.iter().map(|tablet| async {
+            let seen = tablet.inspect().await.ok()?;
+            let json = serde_json::to_string(&seen).ok()?;
+            Some((tablet.alias().to_string(), json))
+        });
+        // Each opens a connection or two, and reads definitions.
+        let seen: Vec<_> = stream::iter(looks.collect::<Vec<_>>())
+            .buffer_unordered(INSPECTED_AT_ONCE)
+            .collect()
+            .await;
+        Ok(Response::new(InspectResponse {
+            tablets: seen.into_iter().flatten().collect(),
+        }))
+    }
+
+    async fn mend_server(
+        &self,
+        request: Request<MendServerRequest>,
+    ) -> Result<Response<MendServerResponse>, Status> {
+        self.authorize(&request)?;
+        let request = request.into_inner();
+        let tablet = self.tablet(&request.alias)?;
+        let seen = request.deviations.iter().map(|json| {
+            serde_json::from_str(json)
+                .map_err(|e| Status::invalid_argument(format!("a deviation is not one: {e}")))
+        });
+        let seen = seen.collect::<Result<Vec<_>, _>>()?;
+        // A task of its own, so that a caller that goes away does not cut accounts in half.
+        let work = tokio::spawn(async move { tablet.mend(&seen).await });
+        work.await
+            .map_err(|e| Status::internal(e.to_string()))?
+            .map_err(failed)?;
+        Ok(Response::new(MendServerResponse {}))
     }
 
     async fn canonicalize(

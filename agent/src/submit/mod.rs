@@ -336,6 +336,19 @@ async fn start(
         .then(Op::put(keys.plan(id), record))
         .then(Op::put(keys.active_plan(), active))
         .then(cluster.history_op(&history));
+    // From here on the spec that was applied last does not say any more what there should be.
+    if record.operation.is_none()
+        && let Some(entry) = cluster.store().get(&keys.spec()).await?
+    {
+        let applied: SpecRecord = entry.json()?;
+        if applied.digest != record.spec_digest || record.destroy {
+            let begun = Some(record.spec_digest.clone());
+            let marked = SpecRecord { begun, ..applied };
+            txn = txn
+                .when(Compare::ModRevision(keys.spec(), entry.mod_revision))
+                .then(Op::put(keys.spec(), &marked));
+        }
+    }
     if live.records.cluster.is_none() {
         let new = ClusterRecord {
             name: cluster.name().to_owned(),
@@ -390,7 +403,7 @@ pub async fn record_spec(
     let (store, keys) = (cluster.store(), cluster.keys());
     let old = store.get(&keys.spec()).await?;
     let recorded = old.as_ref().and_then(|e| e.json::<SpecRecord>().ok());
-    if recorded.is_some_and(|spec| spec.digest == plan.spec_digest) {
+    if recorded.is_some_and(|spec| spec.digest == plan.spec_digest && spec.begun.is_none()) {
         return Ok(());
     }
     let record = SpecRecord {
@@ -398,6 +411,7 @@ pub async fn record_spec(
         desired: spec_value(desired)?,
         applied_by: who.to_owned(),
         applied_at: unix_millis(),
+        begun: None,
     };
     let unchanged = match old {
         Some(entry) => Compare::ModRevision(keys.spec(), entry.mod_revision),

@@ -66,6 +66,7 @@ pub async fn operation(
 fn desired(cluster: &Cluster, gathered: &Gathered) -> Result<Desired, SubmitError> {
     let Some(spec) = &gathered.live.records.spec else {
         return Ok(Desired {
+            drift: Default::default(),
             cluster: cluster.name().to_owned(),
             cells: Vec::new(),
             keyspaces: Default::default(),

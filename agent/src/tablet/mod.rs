@@ -3,11 +3,14 @@
 //! Each tablet has a task of its own ([`task`]) that compares what should be with what is, about
 //! once a second and whenever the records change: [`server`] gets the mysqld up, [`accounts`]
 //! makes vtplan's accounts, [`role`] makes it a primary or a replica. What others ask of a tablet
-//! over gRPC is in [`requests`], [`fence`], [`tables`] and [`canonical`].
+//! over gRPC is in [`requests`], [`fence`], [`tables`] and [`canonical`]; [`deviations`] and [`inspect`]
+//! are for those who look for drift.
 
 pub mod accounts;
 pub mod canonical;
+mod deviations;
 pub mod fence;
+mod inspect;
 pub mod requests;
 pub mod role;
 pub mod role_file;
@@ -21,6 +24,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use tokio::sync::{Notify, RwLock};
 use tokio::time::Instant;
 use vtplan_planner::live::{ObservedRole, ServerState};
+use vtplan_planner::seen::Deviation;
 use vtplan_state::model::{TabletAlias, TabletRecord};
 
 use crate::disk::{self, Space};
@@ -37,6 +41,8 @@ pub struct Tablet {
     dir: TabletDir,
     record: Mutex<TabletRecord>,
     status: Mutex<Status>,
+    /// What was found last not to be as the agent sets the server up; see [`deviations`].
+    deviations: Mutex<Option<Vec<Deviation>>>,
     /// Held for writing while the role changes, for reading while statements run that only a
     /// primary may run.
     role: Arc<RwLock<RoleState>>,
@@ -106,6 +112,7 @@ impl Tablet {
             }),
             role: Arc::default(),
             scratch: tokio::sync::Mutex::default(),
+            deviations: Mutex::default(),
             wake: Notify::new(),
             host,
         }

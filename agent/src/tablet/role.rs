@@ -21,9 +21,7 @@ use std::time::Duration;
 use tokio::time::{Instant, timeout};
 use tracing::info;
 use vtplan_planner::live::ObservedRole;
-use vtplan_state::model::{
-    Durability, Records, ShardRecord, TabletAlias, TabletRecord, TabletType,
-};
+use vtplan_state::model::{Durability, Records, ShardRecord, TabletAlias, TabletRecord};
 use vtplan_state::store::{Compare, Op, Txn};
 
 use super::role_file::RoleFile;
@@ -85,7 +83,7 @@ pub fn wanted(
         // is declared so is told of by the planner.
         let semi_sync = records
             .tablets_of(&tablet.keyspace, &tablet.shard)
-            .any(|t| acknowledges(t, primary, durability));
+            .any(|t| durability.acknowledged_by(t, primary));
         return Wanted::Primary {
             term: shard.term,
             semi_sync,
@@ -103,20 +101,8 @@ pub fn wanted(
         term: shard.term,
         source: primary.clone(),
         address,
-        semi_sync: acknowledges(tablet, primary, durability),
+        semi_sync: durability.acknowledged_by(tablet, primary),
     }
-}
-
-/// Whether a commit on `primary` may be answered once `tablet` has it. As in Vitess, rdonly
-/// tablets do not count: they may lag, and never become primary.
-fn acknowledges(tablet: &TabletRecord, primary: &TabletAlias, durability: Durability) -> bool {
-    tablet.alias != *primary
-        && tablet.tablet_type == TabletType::Replica
-        && match durability {
-            Durability::None => false,
-            Durability::SemiSync => true,
-            Durability::CrossCell => tablet.alias.cell != primary.cell,
-        }
 }
 
 /// What a task remembers from one look to the next.

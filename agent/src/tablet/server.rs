@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vtplan_planner::live::ServerState;
+use vtplan_state::model::TabletRecord;
 
 use super::Tablet;
 use crate::error::AgentError;
@@ -178,15 +179,8 @@ impl Tablet {
     fn start(&self, server: &mut Server) -> Result<(), AgentError> {
         self.check_marker()?;
         let (host, record) = (&self.host, self.record());
-        let conf = ServerConf {
-            dir: self.dir.path(),
-            server_id: record.server_id(),
-            port: record.mysql_port,
-            bind_address: &host.bind_address,
-            report_host: &host.address,
-            as_root: host.as_root,
-            settings: &host.settings,
-        };
+        let conf = self.server_conf(&record);
+        self.remember_deviations(None);
         let path = self.dir.my_cnf();
         fs::write(&path, host.flavor.my_cnf(&conf))
             .map_err(|e| AgentError::io(&path, "it cannot be written", e))?;
@@ -209,6 +203,20 @@ impl Tablet {
         server.process = Some(process);
         server.started_at = Some(Instant::now());
         Ok(())
+    }
+
+    /// What the server's option file is made from.
+    pub(super) fn server_conf(&self, record: &TabletRecord) -> ServerConf<'_> {
+        let host = &self.host;
+        ServerConf {
+            dir: self.dir.path(),
+            server_id: record.server_id(),
+            port: record.mysql_port,
+            bind_address: &host.bind_address,
+            report_host: &host.address,
+            as_root: host.as_root,
+            settings: &host.settings,
+        }
     }
 
     fn note_death(&self, server: &mut Server, how: &str) {

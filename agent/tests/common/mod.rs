@@ -175,6 +175,7 @@ impl Lab {
 
     pub async fn observe(&self, tables: bool) -> BTreeMap<String, ObservedTablet> {
         let request = ObserveRequest {
+            deviations: false,
             tables,
             aliases: Vec::new(),
         };

@@ -107,6 +107,7 @@ fn nothing(cluster: &str) -> Desired {
         cells: Vec::new(),
         keyspaces: BTreeMap::new(),
         changes: ChangePolicy::default(),
+        drift: Default::default(),
         backups: None,
         policy: Default::default(),
         gates: BTreeMap::new(),

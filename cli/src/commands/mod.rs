@@ -6,6 +6,7 @@ pub mod completions;
 pub mod convert;
 pub mod destroy;
 pub mod down;
+pub mod drift;
 pub mod export;
 pub mod fmt;
 pub mod gate;
@@ -53,6 +54,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Show(args) => block_on(show::run(args, &global)),
         Command::History(args) => block_on(history::run(args, &global)),
         Command::Status(args) => block_on(status::run(args, &global)),
+        Command::Drift(args) => block_on(drift::run(args, &global)),
         Command::Destroy(args) => block_on(destroy::run(args, &global)),
         Command::Workflow(args) => block_on(workflow::run(args, &global)),
         Command::Import(args) => block_on(import::run(args, &global)),

@@ -7,9 +7,11 @@
 //! - [`picture`]: a running cluster. [`workflow`], [`vdiff`]: data on its way, and comparisons of it.
 //! - [`sarif`]: findings of `lint` for code scanning.
 //! - [`work`]: how far a step has come.
+//! - [`drift`]: how a cluster has left its spec.
 //! - [`table`]: columns. [`when`]: times and durations.
 
 pub mod dot;
+pub mod drift;
 pub mod json;
 pub mod markdown;
 pub mod moves;

@@ -40,6 +40,7 @@ fn work(step: &Step) -> (&'static str, &'static str) {
         Action::Soak { .. } => ("await", "soak"),
         Action::CompleteWorkflow { .. } => ("complete", "workflow"),
         Action::CancelWorkflow { .. } => ("cancel", "workflow"),
+        Action::MendServer { .. } => ("mend", "server"),
         Action::CreateUser { .. } => ("create", "user"),
         Action::AlterUser { .. } => ("change", "user"),
         Action::DeleteUser { .. } => ("delete", "user"),

@@ -35,6 +35,7 @@ pub fn plan(plan: &Plan, options: &Options) -> String {
         text.push_str(&format!("Compared with {with}.\n\n"));
     }
     text.push_str(&destructive(plan));
+    text.push_str(&by_hand(plan));
     for item in &view.items {
         write_item(&mut text, item, &Around::default(), options);
         if !item.children.is_empty() {
@@ -100,6 +101,21 @@ fn destructive(plan: &Plan) -> String {
             text.push_str(&format!("      {}\n", step.reason.dimmed()));
         }
         said = &step.reason;
+    }
+    text.push('\n');
+    text
+}
+
+/// What takes back what a person did.
+fn by_hand(plan: &Plan) -> String {
+    let mut steps = plan.drift().peekable();
+    if steps.peek().is_none() {
+        return String::new();
+    }
+    let heading = "These steps take back what was changed by hand (drift), and need an approval of their own:";
+    let mut text = format!("{}\n", heading.yellow().bold());
+    for step in steps {
+        text.push_str(&format!("  {} {}\n", "~".yellow().bold(), describe(step)));
     }
     text.push('\n');
     text

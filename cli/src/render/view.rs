@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use similar::TextDiff;
 use vtplan_planner::plan::{Action, Plan, Risk, Step};
+use vtplan_planner::seen::Deviation;
 use vtplan_state::model::{KeyspaceName, ShardName, TableName, VSchemaKeyspace};
 
 use super::moves;
@@ -303,6 +304,14 @@ fn shard_item(shard: &ShardName, steps: &[&Step]) -> Item {
             Action::InitPrimary { primary, .. } if !created(primary) => item
                 .children
                 .push(Item::of(step, Sign::Change, "primary").detail(format!("none → {primary}"))),
+            Action::MendServer {
+                alias, deviations, ..
+            } => {
+                let what: Vec<String> = deviations.iter().map(deviation).collect();
+                item.children.push(
+                    Item::of(step, Sign::Change, format!("server {alias}")).detail(what.join("; ")),
+                );
+            }
             Action::Reparent { from, to, .. } => item
                 .children
                 .push(Item::of(step, Sign::Change, "primary").detail(format!("{from} → {to}"))),
@@ -310,6 +319,19 @@ fn shard_item(shard: &ShardName, steps: &[&Step]) -> Item {
         }
     }
     item
+}
+
+/// `sync_binlog 0 → 1`.
+fn deviation(deviation: &Deviation) -> String {
+    match deviation {
+        Deviation::Variable {
+            name,
+            expected,
+            found,
+            ..
+        } => format!("{name} {found} → {expected}"),
+        Deviation::Account { name, found } => format!("account {name}: {found}"),
+    }
 }
 
 /// What happens to a table, once for all shards it happens to.

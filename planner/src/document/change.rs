@@ -6,6 +6,7 @@ use vtplan_state::model::{KeyspaceName, ShardName, Side, TableName, WorkflowName
 
 use super::SENSITIVE;
 use crate::plan::Action;
+use crate::seen::Deviation;
 
 /// What happens to the object of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -20,7 +21,7 @@ pub enum Verb {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Object {
-    /// `cell`, `keyspace`, `shard`, `tablet`, `table`, `vschema`, `workflow`, `user`, `gates`.
+    /// `cell`, `keyspace`, `shard`, `tablet`, `server`, `table`, `vschema`, `workflow`, `user`, `gates`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// `customer/-80`, `customer/-80:corder`, `zone1-0000000100`, ...
@@ -291,6 +292,22 @@ pub fn of(action: &Action) -> Change {
                 "workflow_kind": workflow_kind, "target": target, "tables": tables,
             });
             Change::workflow(Delete, (keyspace, workflow), before, Value::Null)
+        }
+        Action::MendServer {
+            alias, deviations, ..
+        } => {
+            let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
+            for deviation in deviations {
+                let (expected, found) = match deviation {
+                    Deviation::Variable {
+                        expected, found, ..
+                    } => (expected.as_str(), found),
+                    Deviation::Account { found, .. } => ("as vtplan makes it", found),
+                };
+                before.insert(deviation.name().to_owned(), json!(found));
+                after.insert(deviation.name().to_owned(), json!(expected));
+            }
+            Change::new(Alter, "server", alias, before.into(), after.into())
         }
         Action::CreateUser { user, verifier } => {
             let password = verifier.as_ref().map(|_| SENSITIVE);

@@ -21,7 +21,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use vtplan_state::model::Revision;
 
-use crate::plan::{Action, Plan, Step};
+use crate::plan::{Action, Origin, Plan, Step};
 use crate::words::describe;
 
 /// The format of documents that this version writes.
@@ -101,6 +101,9 @@ impl Serialize for StepDocument<'_> {
         map.serialize_entry("text", &describe(step))?;
         map.serialize_entry("reason", &step.reason)?;
         map.serialize_entry("risk", &step.risk)?;
+        if step.origin == Origin::Drift {
+            map.serialize_entry("origin", &step.origin)?;
+        }
         map.serialize_entry("needs_approval", &policy::needs_approval(step))?;
         map.serialize_entry("depends_on", &step.after)?;
         map.serialize_entry("estimate", &step.estimate)?;

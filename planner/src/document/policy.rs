@@ -6,7 +6,7 @@ use serde::Serialize;
 use vtplan_state::model::{KeyspaceName, WorkflowKind, WorkflowName};
 
 use crate::desired::ApprovePoint;
-use crate::plan::{Action, Plan, Risk, Step};
+use crate::plan::{Action, Origin, Plan, Risk, Step};
 use crate::words::{sides, workflow_of};
 
 /// What must be approved beside the plan as a whole.
@@ -15,6 +15,8 @@ use crate::words::{sides, workflow_of};
 pub enum ApprovalFor {
     /// Steps that delete data.
     Destructive,
+    /// Steps that take back what was done by hand.
+    Drift,
     /// Points of `changes.approve`.
     SwitchReads,
     SwitchWrites,
@@ -47,6 +49,7 @@ pub fn needs_approval(step: &Step) -> Option<ApprovalFor> {
     match &step.action {
         Action::WaitForApproval { point, .. } => Some((*point).into()),
         _ if step.risk == Risk::Destructive => Some(ApprovalFor::Destructive),
+        _ if step.origin == Origin::Drift => Some(ApprovalFor::Drift),
         _ => None,
     }
 }
@@ -57,6 +60,11 @@ pub fn approvals(plan: &Plan) -> Vec<Approval> {
     for step in &plan.steps {
         if let Some(for_) = needs_approval(step) {
             by.entry(for_).or_default().push(step.id.clone());
+            // One that deletes data needs both.
+            if step.origin == Origin::Drift && for_ != ApprovalFor::Drift {
+                let drift = by.entry(ApprovalFor::Drift).or_default();
+                drift.push(step.id.clone());
+            }
         }
     }
     let point = |point: ApprovePoint| {
@@ -73,6 +81,12 @@ pub fn approvals(plan: &Plan) -> Vec<Approval> {
                     "these steps delete data".to_owned(),
                     "`vtplan apply` asks for it; where it does not ask (`--auto-approve`), with \
                      `--approve-destructive`"
+                        .to_owned(),
+                ),
+                ApprovalFor::Drift => (
+                    "these steps take back what was changed by hand".to_owned(),
+                    "`vtplan apply` asks for it; where it does not ask (`--auto-approve`), with \
+                     `--approve-drift`"
                         .to_owned(),
                 ),
                 ApprovalFor::SwitchReads => point(ApprovePoint::SwitchReads),

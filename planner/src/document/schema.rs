@@ -30,6 +30,7 @@ enum Type {
     Side,
     Point,
     Verifier,
+    Deviations,
 }
 use Type::*;
 
@@ -161,6 +162,10 @@ const KINDS: &[(&str, &[Field])] = &[
             TABLES,
         ],
     ),
+    (
+        "mend-server",
+        &[ALIAS, KEYSPACE, SHARD, ("deviations", Deviations, true)],
+    ),
     ("create-user", &[USER, ("verifier", Verifier, true)]),
     ("alter-user", &[USER, ("verifier", Verifier, true)]),
     ("delete-user", &[USER]),
@@ -206,7 +211,7 @@ pub fn json_schema() -> Value {
                 "enum": ["primary", "replica", "rdonly", "spare", "backup", "restore"],
             },
             "point": { "enum": ["switch_reads", "switch_writes", "complete"] },
-            "approval": { "enum": ["destructive", "switch_reads", "switch_writes", "complete"] },
+            "approval": { "enum": ["destructive", "drift", "switch_reads", "switch_writes", "complete"] },
             "workflow_kind": { "enum": ["move_tables", "reshard"] },
             "workflow_side": object(
                 "One side of a workflow.",
@@ -469,7 +474,7 @@ fn step(kind: &str, fields: &[Field]) -> Value {
             (
                 "type",
                 json!({ "enum": [
-                    "cell", "keyspace", "shard", "tablet", "table", "vschema", "workflow", "user",
+                    "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "workflow", "user",
                     "gates",
                 ]}),
                 true,
@@ -494,6 +499,14 @@ fn step(kind: &str, fields: &[Field]) -> Value {
             "risk",
             json!({ "enum": ["safe", "disruptive", "destructive"] }),
             true,
+        ),
+        (
+            "origin",
+            described(
+                json!({ "enum": ["drift"] }),
+                "`drift`: it takes back what was changed by hand since the spec was applied.",
+            ),
+            false,
         ),
         (
             "needs_approval",
@@ -557,6 +570,22 @@ fn type_schema(of: Type) -> Value {
         WorkflowSide => refer("workflow_side"),
         Side => json!({ "enum": ["source", "target"] }),
         Point => refer("point"),
+        Deviations => list(json!({
+            "anyOf": [
+                object("A global variable.", &[
+                    ("what", json!({ "enum": ["variable"] }), true),
+                    ("name", refer("name"), true),
+                    ("expected", json!({ "type": "string" }), true),
+                    ("found", json!({ "type": "string" }), true),
+                    ("needs_restart", json!({ "type": "boolean" }), false),
+                ]),
+                object("One of vtplan's own accounts.", &[
+                    ("what", json!({ "enum": ["account"] }), true),
+                    ("name", refer("name"), true),
+                    ("found", json!({ "type": "string" }), true),
+                ]),
+            ],
+        })),
         Verifier => json!({
             "anyOf": [{ "enum": [super::SENSITIVE] }, { "type": "null" }],
             "description": "Never printed; null: the password could not be read.",

@@ -11,6 +11,7 @@ use vtplan_state::model::{
 };
 
 use crate::live::{Live, ObservedRole, ServerState};
+use crate::seen::Deviation;
 
 /// SHA-256, hex, of what of the live state steps depend on. Left out is what changes by itself
 /// (positions, lag, sizes, who is connected, whether a replica keeps up) and what only notes and
@@ -27,6 +28,7 @@ pub fn live_digest(live: &Live) -> String {
         .map(|(alias, tablet)| TabletPart {
             alias,
             state: state(&tablet.server),
+            deviations: &tablet.deviations,
             tables: tablet.tables.as_ref().map(|tables| {
                 tables
                     .iter()
@@ -118,6 +120,8 @@ struct TabletPart<'a> {
     alias: &'a TabletAlias,
     state: &'static str,
     tables: Option<Vec<(&'a TableName, &'a str, Option<bool>)>>,
+    #[serde(skip_serializing_if = "<[Deviation]>::is_empty")]
+    deviations: &'a [Deviation],
 }
 
 fn state(server: &ServerState) -> &'static str {

@@ -8,7 +8,7 @@
 
 use std::collections::{BTreeSet, HashSet};
 
-use crate::plan::{Action, Estimate, Note, PlanError, Risk, Step, StepId};
+use crate::plan::{Action, Estimate, Note, Origin, PlanError, Risk, Step, StepId};
 
 /// The parts of a plan, in the order in which they are written down.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -78,6 +78,7 @@ pub(crate) mod rank {
     pub const DROP_STALE: u8 = 7;
     pub const CREATE_TABLE: u8 = 8;
     pub const INIT_SEQUENCE: u8 = 9;
+    pub const MEND_SERVER: u8 = 10;
 
     pub const DROP_TABLE: u8 = 0;
     pub const DELETE_TABLET: u8 = 1;
@@ -121,6 +122,7 @@ impl Draft {
             risk,
             estimate,
             reason,
+            origin: Origin::Spec,
             action,
         };
         self.steps.push((order, step));
@@ -168,13 +170,11 @@ impl Draft {
             .collect()
     }
 
-    /// The steps in order, each with the dependencies that are in the plan.
-    pub(crate) fn finish(mut self) -> Result<(Vec<Step>, Vec<Note>), Vec<PlanError>> {
-        if !self.errors.is_empty() {
-            self.errors.sort();
-            self.errors.dedup();
-            return Err(self.errors);
-        }
+    /// The steps in order, each with the dependencies that are in the plan; and the problems for
+    /// which there can be no plan.
+    pub(crate) fn finish(mut self) -> (Vec<Step>, Vec<Note>, Vec<PlanError>) {
+        self.errors.sort();
+        self.errors.dedup();
         self.steps.sort_by_key(|(order, _)| *order);
         let mut steps: Vec<Step> = self.steps.into_iter().map(|(_, step)| step).collect();
         let mut dependencies: Vec<Vec<StepId>> = steps
@@ -191,7 +191,7 @@ impl Draft {
         for (step, after) in steps.iter_mut().zip(dependencies) {
             step.after = after;
         }
-        Ok((steps, self.notes.into_iter().collect()))
+        (steps, self.notes.into_iter().collect(), self.errors)
     }
 }
 

@@ -25,7 +25,9 @@ pub(crate) fn estimate(action: &Action) -> Estimate {
         Action::DeleteTablet { .. } => (3, None),
         Action::InitPrimary { .. } => (2, None),
         Action::Reparent { .. } => (5, Some(1000)),
-        Action::SetDurability { .. } | Action::ChangeTabletType { .. } => (1, None),
+        Action::SetDurability { .. }
+        | Action::ChangeTabletType { .. }
+        | Action::MendServer { .. } => (1, None),
         Action::CreateTable { .. } | Action::InitSequence { .. } | Action::DropTable { .. } => {
             (1, None)
         }

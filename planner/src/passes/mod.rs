@@ -5,6 +5,7 @@
 //! spec says and what is there, and comes out the same when part of the plan is done already: each
 //! pass says how.
 
+mod alteration;
 mod cells;
 mod definitions;
 pub mod digest;
@@ -15,12 +16,14 @@ mod gates;
 mod keyspaces;
 mod moves;
 mod operation;
+mod origin;
 mod placement;
 mod policy;
 mod previous;
 mod primaries;
 mod removal;
 mod sequences;
+mod servers;
 mod shards;
 mod tables;
 mod tablets;
@@ -30,11 +33,12 @@ mod users;
 mod view;
 mod vschema;
 
+pub(crate) use definitions::diff;
 pub use operation::make_operation_plan;
 
 use std::collections::BTreeMap;
 
-use crate::desired::{ChangePolicy, Desired, Policy};
+use crate::desired::{ChangePolicy, Desired, DriftPolicy, Policy};
 use crate::live::Live;
 use crate::plan::{Note, PLAN_FORMAT, Plan, PlanError, Step};
 
@@ -79,6 +83,7 @@ fn nothing(cluster: &str) -> Desired {
         cells: Vec::new(),
         keyspaces: BTreeMap::new(),
         changes: ChangePolicy::default(),
+        drift: DriftPolicy::default(),
         backups: None,
         gates: BTreeMap::new(),
         users: BTreeMap::new(),
@@ -86,11 +91,33 @@ fn nothing(cluster: &str) -> Desired {
     }
 }
 
+/// All that planning finds: the steps, and the problems for which there can be no plan.
+#[derive(Debug, Clone, Default)]
+pub struct Survey {
+    pub steps: Vec<Step>,
+    pub notes: Vec<Note>,
+    pub errors: Vec<PlanError>,
+}
+
+/// As [`make_steps`], where problems do not hide what else there is.
+pub fn survey(desired: &Desired, live: &Live) -> Survey {
+    find(desired, live, false)
+}
+
 fn steps(
     desired: &Desired,
     live: &Live,
     destroy: bool,
 ) -> Result<(Vec<Step>, Vec<Note>), Vec<PlanError>> {
+    let found = find(desired, live, destroy);
+    if found.errors.is_empty() {
+        Ok((found.steps, found.notes))
+    } else {
+        Err(found.errors)
+    }
+}
+
+fn find(desired: &Desired, live: &Live, destroy: bool) -> Survey {
     let view = view::View::new(desired, live);
     let previous = previous::Previous::new(&view);
     let mut draft = draft::Draft::default();
@@ -115,9 +142,18 @@ fn steps(
     } else {
         moves::workflow_steps::steps(&view, &mut draft, &moves, &shards);
     }
+    servers::steps(&view, &mut draft, &shards);
     gates::steps(&view, &mut draft);
     users::steps(&view, &mut draft);
     removal::steps(&view, &mut draft, &moves, &previous, &shards, destroy);
     policy::check(desired, &mut draft);
-    draft.finish()
+    let (mut steps, notes, errors) = draft.finish();
+    if !destroy {
+        origin::mark(&mut steps, desired, &previous);
+    }
+    Survey {
+        steps,
+        notes,
+        errors,
+    }
 }

@@ -32,7 +32,10 @@ pub fn make_operation_plan(
         Some(record) => steps(&view, &mut draft, record, operation),
         None => not_there(&mut draft, operation),
     }
-    let (steps, notes) = draft.finish()?;
+    let (steps, notes, errors) = draft.finish();
+    if !errors.is_empty() {
+        return Err(errors);
+    }
     let spec = live.records.spec.as_ref();
     Ok(Plan {
         format: PLAN_FORMAT,

@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 
 use vtplan_state::model::{KeyspaceName, TableName};
 
+use super::alteration;
 use super::definitions::{self, Difference};
 use super::draft::{Draft, Phase, rank};
 use super::estimates;
 use super::foreign_keys::{self, Ordered};
 use super::moves::{Moves, leftovers};
+use super::origin;
 use super::previous::Previous;
 use super::tablets::ShardWork;
 use super::texts::{self, TextDifference};
@@ -111,9 +113,14 @@ fn shard_steps(
             }
             Some(there) => {
                 let steps = draft.len();
-                compare(
-                    view, draft, work, index, table.name, statement, *canonical, there,
-                );
+                let by_hand =
+                    origin::same_statement(view.desired, previous, work.keyspace, table.name);
+                let wanted = Wanted {
+                    statement,
+                    canonical: *canonical,
+                    by_hand,
+                };
+                compare(view, draft, work, index, table.name, &wanted, there);
                 if draft.len() > steps {
                     refuse_while_moving(draft, moves, work, table.name, "changes");
                 }
@@ -162,21 +169,30 @@ fn create(draft: &mut Draft, work: &ShardWork, index: usize, table: &Ordered, st
     );
 }
 
-#[expect(
-    clippy::too_many_arguments,
-    reason = "one table of one shard, with all that is known of it"
-)]
+/// What a table should be.
+struct Wanted<'a> {
+    statement: &'a str,
+    /// What a server makes of it.
+    canonical: Option<&'a Canonical>,
+    /// It was applied so before: what differs was changed by hand.
+    by_hand: bool,
+}
+
 fn compare(
     view: &View,
     draft: &mut Draft,
     work: &ShardWork,
     index: usize,
     name: &TableName,
-    statement: &str,
-    canonical: Option<&Canonical>,
+    wanted: &Wanted,
     there: &ObservedTable,
 ) {
     let live = &there.definition;
+    let Wanted {
+        statement,
+        canonical,
+        by_hand,
+    } = *wanted;
     let (wanted, why) = match canonical {
         Some(Canonical::Definition(wanted)) => (wanted.as_str(), "differs from the schema file"),
         // Reported for the keyspace.
@@ -193,7 +209,34 @@ fn compare(
         ),
     };
     let object = format!("{}/{}", work.keyspace, work.shard);
-    match definitions::compare(live, wanted) {
+    let difference = definitions::compare(live, wanted);
+    if by_hand
+        && canonical.is_some()
+        && difference == Difference::Other
+        && let Some(back) = alteration::between(name.as_str(), live, wanted)
+    {
+        draft.step_estimated(
+            work.order(Phase::Alter, 0, index),
+            Action::AlterTable {
+                keyspace: work.keyspace.clone(),
+                shard: work.shard.clone(),
+                table: name.clone(),
+                statement: back.statement,
+                before: live.clone(),
+                after: wanted.to_owned(),
+            },
+            if back.loses {
+                Risk::Destructive
+            } else {
+                Risk::Disruptive
+            },
+            estimates::of_table(there, true),
+            format!("{object}:{name} was changed by hand since the spec was applied"),
+            vec![ids::apply_vschema(work.keyspace)],
+        );
+        return;
+    }
+    match difference {
         Difference::None => {}
         Difference::AutoIncrementOff(columns) if canonical.is_some() => draft.step_estimated(
             // After the gates know which sequence gives the numbers instead.

@@ -210,6 +210,11 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
         | Action::Soak { .. }
         | Action::CompleteWorkflow { .. }
         | Action::CancelWorkflow { .. } => workflows::apply(live, action),
+        Action::MendServer { alias, .. } => {
+            if let Some(observed) = live.observed.tablets.get_mut(alias) {
+                observed.deviations.retain(|d| !d.can_be_mended());
+            }
+        }
         Action::CreateUser { user, verifier } => {
             if let Some(verifier) = verifier {
                 let entry = records.users.entry(user.clone());
@@ -249,6 +254,9 @@ fn start(live: &mut Live, alias: &TabletAlias, keyspace: &KeyspaceName, shard: &
         .records
         .shard(keyspace, shard)
         .and_then(|s| s.primary.clone());
+    let durability = live.records.keyspaces.get(keyspace).map(|k| k.durability);
+    let acknowledges = primary.as_ref().zip(durability);
+    let acknowledges = acknowledges.is_some_and(|(p, d)| d.acknowledged_by(record, p));
     let host = live.records.hosts.get(&record.host);
     let version = host.map(|host| host.server_version.clone());
     let flavor = record.flavor;
@@ -261,6 +269,7 @@ fn start(live: &mut Live, alias: &TabletAlias, keyspace: &KeyspaceName, shard: &
                 message: String::new(),
             },
             tables: None,
+            deviations: Vec::new(),
         });
     if !matches!(observed.server, ServerState::Running(_)) {
         observed.server = ServerState::Running(RunningServer {
@@ -277,6 +286,7 @@ fn start(live: &mut Live, alias: &TabletAlias, keyspace: &KeyspaceName, shard: &
         && primary != *alias
     {
         server.role = replica_of(&primary);
+        server.semi_sync = acknowledges;
     }
 }
 

@@ -9,14 +9,15 @@ use vtplan_state::model::{CellName, Durability, KeyspaceName, ShardName, TableNa
 
 use super::diag::Problems;
 use super::model::{
-    AutoIncrement, Backups, Changes, Gates, Keyspace, Lint, LintIgnore, PinnedTablet, PolicySpec,
-    Schedule, SchemaSource, Shards, Spec, Table, TableColumn, TableVindex, Tablets, TabletsKind,
-    User, Vindex,
+    AutoIncrement, Backups, Changes, Gates, IgnoreDrift, Keyspace, Lint, LintIgnore, PinnedTablet,
+    PolicySpec, Schedule, SchemaSource, Shards, Spec, Table, TableColumn, TableVindex, Tablets,
+    TabletsKind, User, Vindex,
 };
 use super::source::{Sp, Span};
 use super::tree::{Entry, Form, Node, Value};
 use super::values::duration;
 use crate::desired::{ApprovePoint, OnRemove, PasswordSource, PolicyException, VDiffPolicy};
+use crate::drift::Kind as DriftKind;
 use crate::lint::Level;
 
 /// Adds one file's tree to a spec. What other files defined before is an error that names both
@@ -68,6 +69,10 @@ pub fn add_file(spec: &mut Spec, root: &Node, problems: &mut Problems) {
                 Some(first) => double(problems, "`changes`", key.span, first.span),
                 None => spec.changes = Some(Sp::new(changes(value), key.span)),
             },
+            "drift" => {
+                let rules = value.get("ignore").into_iter().flat_map(items);
+                spec.ignore_drift.extend(rules.filter_map(ignore_drift));
+            }
             "backups" => match &spec.backups {
                 Some(first) => double(problems, "`backups`", key.span, first.span),
                 None => spec.backups = Some(Sp::new(backups(value), key.span)),
@@ -303,6 +308,15 @@ fn changes(node: &Node) -> Changes {
         window: text(node.get("window")),
         throttle_max_lag: millis(node.get("throttle").and_then(|t| t.get("max_lag"))),
     }
+}
+
+fn ignore_drift(node: &Node) -> Option<IgnoreDrift> {
+    let kinds = DriftKind::ALL.map(|kind| (kind.as_str(), kind));
+    Some(IgnoreDrift {
+        kind: word(node.get("kind"), &kinds)?,
+        object: text(node.get("object")),
+        reason: text(node.get("reason"))?,
+    })
 }
 
 fn backups(node: &Node) -> Backups {

@@ -8,6 +8,7 @@ use vtplan_state::model::{
 
 use super::source::Sp;
 use crate::desired::{ApprovePoint, OnRemove, PasswordSource, PolicyException, VDiffPolicy};
+use crate::drift::Kind as DriftKind;
 use crate::lint::Level;
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -16,6 +17,8 @@ pub struct Spec {
     pub cells: Vec<Sp<CellName>>,
     pub keyspaces: Vec<Keyspace>,
     pub changes: Option<Sp<Changes>>,
+    /// Rules of all files together.
+    pub ignore_drift: Vec<IgnoreDrift>,
     pub backups: Option<Sp<Backups>>,
     pub lint: Option<Sp<Lint>>,
     pub policy: Option<Sp<PolicySpec>>,
@@ -139,6 +142,13 @@ pub struct Changes {
     pub window: Option<Sp<String>>,
     /// Milliseconds.
     pub throttle_max_lag: Option<Sp<u64>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct IgnoreDrift {
+    pub kind: Sp<DriftKind>,
+    pub object: Option<Sp<String>>,
+    pub reason: Sp<String>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -14,7 +14,7 @@ use super::sql::{CreateTable, read_statements};
 use super::vschema::{self, Located};
 use crate::desired::{
     BackupPolicy, BackupSchedule, ChangePolicy, Desired, DesiredGates, DesiredKeyspace,
-    DesiredTable, DesiredTablets, DesiredUser, OnRemove, Pin, Policy,
+    DesiredTable, DesiredTablets, DesiredUser, DriftPolicy, IgnoreDrift, OnRemove, Pin, Policy,
 };
 use crate::lint;
 
@@ -225,6 +225,17 @@ pub fn desired(
             .map(|k| (k.spec.name.value.clone(), desired_keyspace(k)))
             .collect(),
         changes: changes(spec),
+        drift: DriftPolicy {
+            ignore: spec
+                .ignore_drift
+                .iter()
+                .map(|rule| IgnoreDrift {
+                    kind: rule.kind.value,
+                    object: rule.object.as_ref().map(|o| o.value.clone()),
+                    reason: rule.reason.value.clone(),
+                })
+                .collect(),
+        },
         backups: spec.backups.as_ref().map(|b| BackupPolicy {
             location: b
                 .location

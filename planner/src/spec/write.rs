@@ -10,8 +10,8 @@ use super::Language;
 use super::diag::SpecErrors;
 use super::format::{convert, format};
 use crate::desired::{
-    ApprovePoint, BackupPolicy, ChangePolicy, Desired, DesiredKeyspace, DesiredTablets, OnRemove,
-    PasswordSource, VDiffPolicy,
+    ApprovePoint, BackupPolicy, ChangePolicy, Desired, DesiredKeyspace, DesiredTablets,
+    DriftPolicy, OnRemove, PasswordSource, VDiffPolicy,
 };
 
 /// A spec as text.
@@ -119,6 +119,7 @@ impl Yaml {
             self.keyspace(name, keyspace);
         }
         self.changes(&desired.changes);
+        self.drift(&desired.drift);
         if let Some(backups) = &desired.backups {
             self.backups(backups);
         }
@@ -268,6 +269,22 @@ impl Yaml {
         if changes.throttle_max_lag_seconds != usual.throttle_max_lag_seconds {
             let lag = duration(changes.throttle_max_lag_seconds.saturating_mul(1000));
             self.line(1, &std::format!("throttle: {{ max_lag: {lag} }}"));
+        }
+    }
+
+    fn drift(&mut self, drift: &DriftPolicy) {
+        if drift.is_empty() {
+            return;
+        }
+        self.text.push('\n');
+        self.line(0, "drift:");
+        self.line(1, "ignore:");
+        for rule in &drift.ignore {
+            self.line(2, &std::format!("- kind: {}", rule.kind));
+            if let Some(object) = &rule.object {
+                self.line(3, &std::format!("object: {}", scalar(object)));
+            }
+            self.line(3, &std::format!("reason: {}", scalar(&rule.reason)));
         }
     }
 

@@ -76,6 +76,7 @@ pub fn import(cluster: &str, listings: &Listings) -> Result<Imported, ImportErro
             keyspaces,
             changes: ChangePolicy::default(),
             policy: Default::default(),
+            drift: Default::default(),
             backups: None,
             gates,
             users: BTreeMap::new(),

@@ -390,6 +390,7 @@ pub fn desired(shape: &Shape, hosts: &[HostShape]) -> Desired {
         cells: (0..shape.cells).map(cell).collect(),
         keyspaces,
         changes: ChangePolicy::default(),
+        drift: Default::default(),
         backups: None,
         policy: Default::default(),
         gates: shape
@@ -483,6 +484,7 @@ pub fn live(case: &Case) -> Live {
             desired: serde_json::to_value(&spec).unwrap(),
             applied_by: String::new(),
             applied_at: 0,
+            begun: None,
         });
     }
     for index in &case.lost {

@@ -211,6 +211,7 @@ pub fn desired(places: &Places) -> Desired {
         cluster: "shop".to_owned(),
         cells: vec![cell(0)],
         keyspaces,
+        drift: Default::default(),
         changes: ChangePolicy {
             vdiff: if bit(3) {
                 VDiffPolicy::Skip
@@ -411,6 +412,7 @@ pub fn live(case: &MoveCase) -> Live {
                 desired: serde_json::to_value(&spec).unwrap(),
                 applied_by: String::new(),
                 applied_at: 0,
+                begun: None,
             });
         }
     }

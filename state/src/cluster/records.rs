@@ -2,8 +2,8 @@
 
 use crate::model::keys::Keys;
 use crate::model::{
-    CellName, ClusterRecord, GateName, HostName, KeyspaceName, RECORD_FORMAT, Records, ShardName,
-    TabletAlias, WorkflowName,
+    CellName, ClusterRecord, GateName, HostName, KeyspaceName, RECORD_FORMAT, Records, Revision,
+    ShardName, TabletAlias, WorkflowName,
 };
 use crate::store::{Change, Entry, Listing, StoreError};
 
@@ -127,6 +127,13 @@ impl Place {
             | Self::User(_) => false,
         }
     }
+}
+
+/// The newest change of what gates route by, as far as it is still there: a deletion leaves nothing.
+pub fn newest_serving(keys: &Keys, listing: &Listing) -> Revision {
+    let serving = |key: &str| Place::of(keys, key).is_some_and(|place| place.is_serving());
+    let entries = listing.entries.iter().filter(|entry| serving(&entry.key));
+    entries.map(|entry| entry.mod_revision).max().unwrap_or(0)
 }
 
 /// What a change touched.

@@ -53,6 +53,10 @@ pub struct SpecRecord {
     pub desired: serde_json::Value,
     pub applied_by: String,
     pub applied_at: UnixMillis,
+    /// Digest of another spec that was begun since and not brought to its end: what is there is then
+    /// neither one nor the other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub begun: Option<String>,
 }
 
 /// Key `credentials/servers`: the accounts that vtplan itself uses on every server. Passwords are

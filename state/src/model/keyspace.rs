@@ -6,7 +6,7 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 
 use super::names::KeyspaceName;
-use super::{ShardName, TabletAlias, TabletType};
+use super::{ShardName, TabletAlias, TabletRecord, TabletType};
 
 /// What a commit waits for.
 #[derive(
@@ -30,6 +30,18 @@ impl Durability {
             Self::SemiSync => "semi_sync",
             Self::CrossCell => "cross_cell",
         }
+    }
+
+    /// Whether a commit on `primary` may be answered once `tablet` has it. As in Vitess, rdonly tablets
+    /// do not count: they may lag, and never become primary.
+    pub fn acknowledged_by(self, tablet: &TabletRecord, primary: &TabletAlias) -> bool {
+        tablet.alias != *primary
+            && tablet.tablet_type == TabletType::Replica
+            && match self {
+                Self::None => false,
+                Self::SemiSync => true,
+                Self::CrossCell => tablet.alias.cell != primary.cell,
+            }
     }
 }
 

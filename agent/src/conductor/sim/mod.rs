@@ -330,7 +330,8 @@ fn records_of(keys: &Keys, action: &Action) -> BTreeSet<String> {
         Action::CreateTable { .. }
         | Action::AlterTable { .. }
         | Action::DropTable { .. }
-        | Action::InitSequence { .. } => Vec::new(),
+        | Action::InitSequence { .. }
+        | Action::MendServer { .. } => Vec::new(),
         Action::ApplyVschema { keyspace, .. } => vec![keys.vschema(keyspace)],
         Action::StartWorkflow {
             workflow, target, ..

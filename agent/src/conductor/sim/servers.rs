@@ -452,6 +452,7 @@ impl Server {
         ObservedTablet {
             server,
             tables: readable.then(|| self.log.tables.clone()),
+            deviations: Vec::new(),
         }
     }
 }

@@ -45,6 +45,7 @@ pub fn random_spec(chance: &Chance) -> Desired {
         cells: CELLS.map(cell).to_vec(),
         keyspaces,
         changes: ChangePolicy::default(),
+        drift: Default::default(),
         backups: None,
         policy: Default::default(),
         gates: BTreeMap::from([(cell("zone1"), gates)]),

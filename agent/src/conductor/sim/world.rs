@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{Canonical, Live, Observed};
+use vtplan_planner::seen::Deviation;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
     HostName, HostRecord, KeyspaceName, Records, Revision, UnixMillis, WorkflowName,
@@ -239,6 +240,11 @@ impl World for SimWorld {
         _within: Option<Duration>,
     ) -> Result<bool, CallError> {
         Err(self.no_data(on))
+    }
+
+    async fn mend_server(&self, _: &Target, _: &[Deviation]) -> Result<(), CallError> {
+        // Simulated servers do not deviate.
+        Ok(())
     }
 
     fn now(&self) -> UnixMillis {

@@ -17,6 +17,8 @@ use crate::waits::Wait;
 pub struct Asking {
     pub auto_approve: bool,
     pub approve_destructive: bool,
+    /// Steps that take back what was done by hand are approved too.
+    pub approve_drift: bool,
     pub question: &'static str,
     /// The only answer that approves.
     pub word: &'static str,
@@ -26,6 +28,7 @@ pub struct Asking {
 /// were approved too.
 pub async fn approve(plan: &Plan, asking: &Asking) -> Result<Option<bool>, CliError> {
     let destructive: Vec<String> = plan.destructive().map(describe).collect();
+    let by_hand: Vec<String> = plan.drift().map(describe).collect();
     let needs_terminal = !asking.auto_approve || !destructive.is_empty();
     if !asking.auto_approve && !can_ask() {
         return Err(CliError::new(
@@ -49,10 +52,36 @@ pub async fn approve(plan: &Plan, asking: &Asking) -> Result<Option<bool>, CliEr
         .details(list(&destructive))
         .help("approve it with `--approve-destructive`"));
     }
+    if !by_hand.is_empty() && !asking.approve_drift && (asking.auto_approve || !can_ask()) {
+        return Err(CliError::new(
+            "drift-not-approved",
+            format!(
+                "the plan takes back in {} what was changed by hand, which was not approved: nothing \
+                 was done",
+                count(by_hand.len(), "step")
+            ),
+        )
+        .details(list(&by_hand))
+        .help(
+            "`vtplan drift SPEC` says what was found; approve it with `--approve-drift`, or put into \
+             the spec what is to stay",
+        ));
+    }
     if needs_terminal && !asking.auto_approve {
         let question = format!(
             "\n{} Only `{}` is accepted: ",
             asking.question.bold(),
+            asking.word
+        );
+        if ask(&question).await?.as_deref() != Some(asking.word) {
+            return Ok(None);
+        }
+    }
+    if !by_hand.is_empty() && !asking.approve_drift {
+        let question = format!(
+            "\n{}\n{}Take it back? Only `{}` is accepted: ",
+            "This was changed by hand:".yellow().bold(),
+            list(&by_hand),
             asking.word
         );
         if ask(&question).await?.as_deref() != Some(asking.word) {

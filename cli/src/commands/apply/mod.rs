@@ -63,6 +63,9 @@ pub struct ApplyArgs {
     /// Approve the destructive steps too
     #[arg(long)]
     pub approve_destructive: bool,
+    /// Approve the steps that take back what was changed by hand (drift) too
+    #[arg(long)]
+    pub approve_drift: bool,
     /// Approve a point at which the spec makes workflows wait (`changes.approve`); repeatable
     #[arg(long, value_name = "POINT", value_parser = points(), conflicts_with = "attach")]
     pub approve: Vec<ApprovePoint>,
@@ -282,6 +285,7 @@ impl Apply<'_> {
         let asking = Asking {
             auto_approve: self.args.auto_approve,
             approve_destructive: self.args.approve_destructive,
+            approve_drift: self.args.approve_drift,
             question: "Apply these changes?",
             word: "yes",
         };

@@ -209,7 +209,7 @@ async fn ask(copy: &Export, further: &[String]) -> Vec<Answer> {
     join_all(agents.values().map(|agent| async {
         Answer {
             records: agent.records().await,
-            tablets: agent.observe(false).await.unwrap_or_default(),
+            tablets: agent.observe(false, false).await.unwrap_or_default(),
         }
     }))
     .await
@@ -370,6 +370,7 @@ mod tests {
                 semi_sync: false,
             };
             let tablet = ObservedTablet {
+                deviations: Vec::new(),
                 server: ServerState::Running(server),
                 tables: None,
             };

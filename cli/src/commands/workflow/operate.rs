@@ -126,6 +126,7 @@ pub async fn run(
     let asking = Asking {
         auto_approve: how.auto_approve,
         approve_destructive: how.approve_destructive,
+        approve_drift: false,
         question: question(operation),
         word: "yes",
     };

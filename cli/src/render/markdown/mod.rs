@@ -128,6 +128,7 @@ impl Comment {
             return comment;
         }
         comment.destructive(plan, shares.destructive);
+        comment.by_hand(plan, shares.destructive / 2);
         comment.policy(plan);
         let bodies = comment.tree(plan, shares.tree);
         // Half of the rest; definitions may have the other one.
@@ -213,6 +214,25 @@ impl Comment {
             steps.len(),
             share,
             "destructive steps",
+            "> - **and {} more**\n",
+        );
+    }
+
+    fn by_hand(&mut self, plan: &Plan, share: usize) {
+        let steps: Vec<&Step> = plan.drift().collect();
+        if steps.is_empty() {
+            return;
+        }
+        self.text.push_str(
+            "\n> [!WARNING]\n> **These steps take back what was changed by hand (drift), and need an \
+             approval of their own:**\n",
+        );
+        let line = |step: &&Step| format!("> - {}\n", sentence(&cut(&describe(step), LINE)));
+        self.lines(
+            steps.iter().map(line),
+            steps.len(),
+            share,
+            "steps that take back what was changed by hand",
             "> - **and {} more**\n",
         );
     }

@@ -93,6 +93,7 @@ impl World {
                 desired: serde_json::to_value(&self.desired).expect("it serializes"),
                 applied_by: String::new(),
                 applied_at: 0,
+                begun: None,
             });
         }
     }

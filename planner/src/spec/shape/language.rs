@@ -3,6 +3,7 @@
 use super::extra;
 use super::kinds::{Kind, Text};
 use super::{Field, Kdl, Shape, Struct};
+use crate::drift::Kind as DriftKind;
 use crate::lint::names;
 
 const fn text(kind: Text) -> Shape {
@@ -79,6 +80,11 @@ pub static SPEC: Struct = Struct {
             Kdl::Named("keyspace"),
         ),
         field("changes", Shape::Struct(&CHANGES), "How data may move."),
+        field(
+            "drift",
+            Shape::Struct(&DRIFT),
+            "What `vtplan drift` passes over.",
+        ),
         field(
             "backups",
             Shape::Struct(&BACKUPS),
@@ -457,6 +463,58 @@ static THROTTLE: Struct = Struct {
         text(Text::Duration),
         "Replication lag above which copying slows down. Default: 5s.",
     )],
+};
+
+static DRIFT: Struct = Struct {
+    what: "drift",
+    check: None,
+    inline: false,
+    fields: &[kdl(
+        field(
+            "ignore",
+            Shape::List(&IGNORE_DRIFT),
+            "Drift that is meant to be, and why.",
+        ),
+        Kdl::Items {
+            node: "ignore",
+            argument: Some("kind"),
+        },
+    )],
+};
+
+static IGNORE_DRIFT: Shape = Shape::Struct(&IGNORE_DRIFT_FIELDS);
+static IGNORE_DRIFT_FIELDS: Struct = Struct {
+    what: "a rule for drift",
+    check: None,
+    inline: true,
+    fields: &[
+        required(field(
+            "kind",
+            word(&DRIFT_KINDS),
+            "The kind of drift, such as `stray-table`.",
+        )),
+        field(
+            "object",
+            text(Text::Free),
+            "The object as `vtplan drift` prints it; `*` stands for any text. Default: any.",
+        ),
+        required(field(
+            "reason",
+            text(Text::Free),
+            "Why it is meant to be; reports say it.",
+        )),
+    ],
+};
+
+/// The names of the kinds of drift.
+static DRIFT_KINDS: [&str; DriftKind::ALL.len()] = {
+    let mut names = [""; DriftKind::ALL.len()];
+    let mut at = 0;
+    while at < names.len() {
+        names[at] = DriftKind::ALL[at].as_str();
+        at += 1;
+    }
+    names
 };
 
 static SCHEDULE: Shape = Shape::Struct(&SCHEDULE_FIELDS);

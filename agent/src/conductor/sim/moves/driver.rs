@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use tokio::time::{Instant, sleep};
-use vtplan_planner::plan::{Action, Estimate, Risk, Step};
+use vtplan_planner::plan::{Action, Estimate, Origin, Risk, Step};
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
     CellName, Ending, FlavorKind, HostName, HostRecord, Side, TabletType, WorkflowRecord,
@@ -205,6 +205,7 @@ impl MoveHost {
                 risk: Risk::Safe,
                 estimate: Estimate::default(),
                 reason: String::new(),
+                origin: Origin::Spec,
                 action,
             };
             let attempt = Attempt {

@@ -85,6 +85,7 @@ struct Seen {
 /// The spec of which steps here know nothing.
 fn nothing() -> Desired {
     Desired {
+        drift: Default::default(),
         cluster: "sim".into(),
         cells: Vec::new(),
         keyspaces: BTreeMap::new(),

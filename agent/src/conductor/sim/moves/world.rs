@@ -10,6 +10,7 @@ use futures::future::BoxFuture;
 use tokio::time::{Instant, sleep};
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{Live, Observed};
+use vtplan_planner::seen::Deviation;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{HostRecord, KeyspaceName, Revision, UnixMillis, WorkflowName};
 
@@ -317,6 +318,11 @@ impl World for MoveWorld {
             })
         })
         .await
+    }
+
+    async fn mend_server(&self, _: &Target, _: &[Deviation]) -> Result<(), CallError> {
+        // Simulated servers do not deviate.
+        Ok(())
     }
 
     fn now(&self) -> UnixMillis {
