@@ -58,6 +58,26 @@ pub struct Placement<'a> {
     pub shard: usize,
 }
 
+impl Placement<'_> {
+    /// Whether a row with these values of its sharding columns is where it belongs. What cannot be
+    /// mapped is told of when its row is looked at.
+    fn is_right<'a>(&self, value: impl Fn(usize) -> Option<&'a [u8]>) -> bool {
+        let belongs = self.sharder.shards_of(self.shape, value);
+        matches!(belongs, Ok(Shards::One(shard)) if shard == self.shard)
+    }
+
+    /// Whether so many numbers, with commas between them, are the sharding column's values of rows
+    /// that are where they belong. A text that was cut off has fewer.
+    fn has_all(&self, column: usize, numbers: &[u8], rows: u64) -> bool {
+        let mut count = 0;
+        let right = numbers.split(|&b| b == b',').all(|number| {
+            count += 1;
+            self.is_right(|c| (c == column).then_some(number))
+        });
+        (right && count == rows) || (rows == 0 && numbers.is_empty())
+    }
+}
+
 /// Whether checksums can be made of a table's rows: functions do not take values of every type, and
 /// rows have to be placed by a few columns.
 pub fn is_possible(table: &TableShape, sharder: &Sharder) -> bool {
@@ -79,8 +99,17 @@ pub async fn digest(
     let columns = placement.map_or(&[][..], |p| p.sharder.columns());
     let checksum = row_checksum(table);
     let mut query = b"SELECT ".to_vec();
-    if columns.is_empty() {
+    // Whole numbers in one long text cost both ends less than rows do.
+    let number_of = match columns {
+        [column] if is_whole(&table.columns[*column]) => Some(*column),
+        _ => None,
+    };
+    if columns.is_empty() || number_of.is_some() {
         query.extend_from_slice(format!("COUNT(*), BIT_XOR({checksum})").as_bytes());
+        if let Some(column) = number_of {
+            let numbers = format!(", GROUP_CONCAT({})", table.columns[column].quoted());
+            query.extend_from_slice(numbers.as_bytes());
+        }
     } else {
         query.extend_from_slice(checksum.as_bytes());
         for &column in columns {
@@ -96,11 +125,15 @@ pub async fn digest(
         &mut query,
     );
     let mut digest = Digest::default();
-    let Some(placement) = placement.filter(|_| !columns.is_empty()) else {
+    let Some(placement) = placement.filter(|_| !columns.is_empty() && number_of.is_none()) else {
         let row = snapshot.rows(&what, &query).await?.into_iter().next();
         let row = row.unwrap_or_default();
         digest.rows = number(row.first().and_then(Option::as_deref));
         digest.checksum = number(row.get(1).and_then(Option::as_deref));
+        if let (Some(placement), Some(column)) = (placement, number_of) {
+            let numbers = row.get(2).and_then(Option::as_deref).unwrap_or_default();
+            digest.misplaced = !placement.has_all(column, numbers, digest.rows);
+        }
         return Ok(digest);
     };
     let count = columns.len() + 1;
@@ -112,9 +145,7 @@ pub async fn digest(
                 let place = columns.iter().position(|&c| c == column)?;
                 cells[place + 1]
             };
-            // What cannot be mapped is told of when its row is looked at.
-            let belongs = placement.sharder.shards_of(placement.shape, value);
-            digest.misplaced |= !matches!(belongs, Ok(Shards::One(s)) if s == placement.shard);
+            digest.misplaced |= !placement.is_right(value);
         })
         .await?;
     Ok(digest)
@@ -180,6 +211,8 @@ enum Cut {
 /// Bytes of a range's rows, about: little enough to be sent again one by one.
 const RANGE_BYTES: u64 = 8 << 20;
 const LEAST_ROWS: u64 = 1_000;
+/// So that a text of their sharding columns' numbers is not cut off.
+const MOST_ROWS: u64 = 200_000;
 /// Of a table that is not small: a row that differs costs the rows of its range.
 const LEAST_RANGES: u64 = 8;
 /// Ranges of a window, where no server has to be asked for them.
@@ -207,7 +240,7 @@ impl Ranges {
         let (estimated, length) = (of(0), of(1).max(1));
         let rows = (RANGE_BYTES / length)
             .min(estimated / LEAST_RANGES)
-            .max(LEAST_ROWS);
+            .clamp(LEAST_ROWS, MOST_ROWS);
         let cut = match by_number(table) {
             Some(column) => {
                 let column = column.quoted();
@@ -304,15 +337,16 @@ fn by_number(table: &TableShape) -> Option<&ColumnShape> {
         return None;
     };
     let column = &table.columns[column];
+    is_whole(column).then_some(column)
+}
+
+fn is_whole(column: &ColumnShape) -> bool {
+    use ColumnKind as Kind;
     let whole = matches!(
         column.kind,
-        ColumnKind::TinyInt
-            | ColumnKind::SmallInt
-            | ColumnKind::MediumInt
-            | ColumnKind::Int
-            | ColumnKind::BigInt
+        Kind::TinyInt | Kind::SmallInt | Kind::MediumInt | Kind::Int | Kind::BigInt
     );
-    whole.then_some(column)
+    whole && !column.zerofill
 }
 
 fn integer(cell: &[u8]) -> Option<i128> {

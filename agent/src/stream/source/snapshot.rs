@@ -35,6 +35,9 @@ use crate::stream::wire::{Connection, WireError};
 const LOCK_ATTEMPTS: u32 = 10;
 const ER_LOCK_WAIT_TIMEOUT: u16 = 1205;
 
+/// What a GROUP_CONCAT may give, bytes: servers send no more in one value by default.
+const LONGEST_TEXT: u32 = 15 << 20;
+
 /// Tables as they were at one position. It costs the server the undo of what is changed
 /// meanwhile, until it is dropped.
 #[derive(Debug)]
@@ -51,7 +54,10 @@ pub(super) async fn open(
     let what = "opening a snapshot";
     conn.run(
         what,
-        "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ",
+        format!(
+            "SET SESSION TRANSACTION ISOLATION LEVEL REPEATABLE READ; \
+             SET SESSION group_concat_max_len = {LONGEST_TEXT}"
+        ),
     )
     .await?;
     let position = match address.flavor {

@@ -19,6 +19,8 @@ const GROUP_BYTES: usize = 2 << 20;
 const GROUP_TRANSACTIONS: usize = 1000;
 /// How often `stop_at` is looked at while nothing is committed.
 const LOOK: Duration = Duration::from_millis(50);
+/// How often while the stream stands still: somebody waits.
+const LOOK_STANDING: Duration = Duration::from_millis(10);
 /// How long a position without rows may go unrecorded, when nobody waits for it.
 const IDLE_COMMIT: Duration = Duration::from_millis(100);
 /// How often it is tried whether parked rows find their places, when nobody waits for them and when
@@ -257,7 +259,7 @@ impl Applier {
         self.committer.set("standing still", &stood).await?;
         self.tell(0, 0, None, true);
         loop {
-            sleep(LOOK).await;
+            sleep(LOOK_STANDING).await;
             let stop = self.committer.look().await?;
             let stays = match stop.as_deref() {
                 None => false,
