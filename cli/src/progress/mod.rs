@@ -7,9 +7,13 @@
 pub mod show;
 
 use std::future::Future;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::StreamExt as _;
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
 use vtplan_agent::submit::{self, PlanUpdate, SubmitError};
 use vtplan_planner::plan::Plan;
 use vtplan_state::cluster::Cluster;
@@ -114,19 +118,48 @@ pub async fn follow(cluster: &Cluster, id: &str, show: &mut dyn Show) -> Result<
 
 /// Ctrl-C, or SIGTERM from whoever started the process.
 pub async fn interrupted() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let terminated = async {
-        match signal(SignalKind::terminate()) {
-            Ok(mut signal) => {
-                signal.recv().await;
-            }
-            Err(_) => std::future::pending().await,
-        }
-    };
-    tokio::select! {
+    let signals = SIGNALS.get_or_init(Signals::listen);
+    let mut came = signals.came.clone();
+    let answered = &signals.answered;
+    let unanswered = came.wait_for(|came| *came > answered.load(Ordering::Relaxed));
+    match unanswered.await {
+        Ok(came) => answered.store(*came, Ordering::Relaxed),
         // Without a handler the signal ends the process, which leaves the plan running too.
-        result = tokio::signal::ctrl_c() => if result.is_err() { std::future::pending().await },
-        () = terminated => {}
+        Err(_) => std::future::pending().await,
+    }
+}
+
+static SIGNALS: OnceLock<Signals> = OnceLock::new();
+
+/// SIGINT and SIGTERM, from the first time that somebody asks for them on. They are counted, so that
+/// none is lost that comes while nobody waits.
+struct Signals {
+    came: watch::Receiver<u64>,
+    answered: AtomicU64,
+}
+
+impl Signals {
+    fn listen() -> Self {
+        let (count, came) = watch::channel(0);
+        let handlers = signal(SignalKind::interrupt()).and_then(|interrupt| {
+            let terminate = signal(SignalKind::terminate())?;
+            Ok((interrupt, terminate))
+        });
+        if let Ok((mut interrupt, mut terminate)) = handlers {
+            tokio::spawn(async move {
+                loop {
+                    tokio::select! {
+                        _ = interrupt.recv() => {}
+                        _ = terminate.recv() => {}
+                    }
+                    count.send_modify(|count| *count += 1);
+                }
+            });
+        }
+        Self {
+            came,
+            answered: AtomicU64::new(0),
+        }
     }
 }
 

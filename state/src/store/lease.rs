@@ -203,8 +203,10 @@ impl Shared {
         if let Some(lease) = lease {
             let asked_at = clock::since_boot();
             if self.store.keep_alive(lease).await? {
+                // Only who is seen by others goes on.
+                self.mend(lease).await?;
                 self.valid_until.send_replace(asked_at + self.ttl);
-                return self.mend(lease).await;
+                return Ok(());
             }
             tracing::warn!(
                 url = self.store.url(),
@@ -246,6 +248,8 @@ impl Shared {
     async fn renew(&self, state: &mut State) -> Result<LeaseId, StoreError> {
         let asked_at = clock::since_boot();
         let lease = self.store.grant(self.ttl).await?;
+        // Known before anything is written under it: who stops in the middle of this ends it.
+        state.lease = Some(lease);
         let records: Vec<_> = state.records.iter().collect();
         for some in records.chunks(MAX_TXN_OPS) {
             let ops = some.iter().map(|&(key, value)| Op::Put {
@@ -257,9 +261,11 @@ impl Shared {
                 compares: Vec::new(),
                 ops: ops.collect(),
             };
-            self.store.txn(txn).await?;
+            if let Err(error) = self.store.txn(txn).await {
+                state.lease = None;
+                return Err(error);
+            }
         }
-        state.lease = Some(lease);
         self.valid_until.send_replace(asked_at + self.ttl);
         Ok(lease)
     }

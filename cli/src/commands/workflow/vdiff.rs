@@ -75,12 +75,14 @@ pub async fn run(cluster: &Cluster, args: &VdiffArgs, global: &Global) -> Outcom
     }
     let mut show = Show::pick(json || global.quiet);
     let watched = tokio::select! {
-        watched = watch(cluster, &workflow, &id, &mut show) => watched,
+        // Whoever reads the first line may interrupt it.
+        biased;
         () = interrupted() => {
             show.end();
             err(&format!("VDiff {id} goes on; {come_back}.\n"));
             return Ok(Exit::Interrupted);
         }
+        watched = watch(cluster, &workflow, &id, &mut show) => watched,
     };
     show.end();
     let record = watched?;
