@@ -6,6 +6,7 @@ use super::{Drift, Finding, Input, Kind};
 use crate::passes::Survey;
 use crate::plan::{Action, Origin, Step};
 use crate::seen::Deviation;
+use crate::words;
 
 pub(super) fn find(input: &Input<'_>, survey: &Survey, found: &mut Drift) {
     let mut not_applied: Vec<&Step> = Vec::new();
@@ -81,28 +82,9 @@ fn not_applied_yet(input: &Input<'_>, steps: &[&Step]) -> Finding {
 
 /// Whether a step goes on with a workflow that there is.
 fn is_of_workflow(input: &Input<'_>, step: &Step) -> bool {
-    match &step.action {
-        Action::WaitForCopy { keyspace, workflow }
-        | Action::Vdiff {
-            keyspace, workflow, ..
-        }
-        | Action::WaitForApproval {
-            keyspace, workflow, ..
-        }
-        | Action::SwitchTraffic {
-            keyspace, workflow, ..
-        }
-        | Action::Soak {
-            keyspace, workflow, ..
-        }
-        | Action::CompleteWorkflow {
-            keyspace, workflow, ..
-        }
-        | Action::CancelWorkflow {
-            keyspace, workflow, ..
-        } => input.live.records.workflow(keyspace, workflow).is_some(),
-        _ => false,
-    }
+    let begins = matches!(step.action, Action::StartWorkflow { .. });
+    let is_there = |(keyspace, workflow)| input.live.records.workflow(keyspace, workflow).is_some();
+    !begins && words::workflow_of(step).is_some_and(is_there)
 }
 
 fn of_step(step: &Step, found: &mut Drift) {
