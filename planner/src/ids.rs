@@ -82,6 +82,18 @@ pub fn mend_server(alias: &TabletAlias) -> StepId {
     format!("mend-server:{alias}")
 }
 
+pub fn mend_routing() -> StepId {
+    "mend-routing:rules".to_owned()
+}
+
+pub fn mend_shard(keyspace: &KeyspaceName, shard: &ShardName) -> StepId {
+    format!("mend-shard:{keyspace}/{shard}")
+}
+
+pub fn end_hold(hold: &str) -> StepId {
+    format!("end-hold:{hold}")
+}
+
 pub fn start_workflow(keyspace: &KeyspaceName, workflow: &WorkflowName) -> StepId {
     format!("start-workflow:{keyspace}.{workflow}")
 }
@@ -216,6 +228,11 @@ impl Action {
                 keyspace, workflow, ..
             } => cancel_workflow(keyspace, workflow),
             Self::MendServer { alias, .. } => mend_server(alias),
+            Self::MendRouting { .. } => mend_routing(),
+            Self::MendShard {
+                keyspace, shard, ..
+            } => mend_shard(keyspace, shard),
+            Self::EndHold { hold, .. } => end_hold(hold),
             Self::CreateUser { user, .. } => format!("create-user:{user}"),
             Self::AlterUser { user, .. } => format!("alter-user:{user}"),
             Self::DeleteUser { user } => format!("delete-user:{user}"),

@@ -9,6 +9,7 @@
 //! - [`export`]: the live state as a file. [`against`]: plans without a cluster.
 //! - [`vitess`]: a desired state from a Vitess cluster's listings.
 //! - [`drift`]: how a cluster has left its spec; [`seen`]: what agents look at closely for it.
+//! - `moving`: what workflows have under way, and so what is left of others.
 //! - [`simulate`]: what the live state is after a step, for tests of the law that a plan, cut
 //!   anywhere, is continued by planning again.
 //!
@@ -22,6 +23,7 @@ pub mod export;
 pub mod ids;
 pub mod lint;
 pub mod live;
+mod moving;
 pub mod passes;
 pub mod plan;
 pub mod seen;

@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vtplan_state::model::{
-    CellName, Durability, HostName, KeyspaceName, Revision, ShardName, Side, TableName,
-    TabletAlias, TabletType, UserRecord, VSchemaKeyspace, VSchemaTable, WorkflowKind, WorkflowName,
-    WorkflowSide,
+    CellName, Durability, HostName, KeyspaceName, Revision, RoutingRules, ShardName, Side,
+    TableName, TabletAlias, TabletType, UnixMillis, UserRecord, VSchemaKeyspace, VSchemaTable,
+    WorkflowKind, WorkflowName, WorkflowSide,
 };
 
 use crate::desired::ApprovePoint;
@@ -313,6 +313,25 @@ pub enum Action {
         shard: ShardName,
         /// What is there now, and is overwritten.
         deviations: Vec<Deviation>,
+    },
+    /// Makes the routing rules those of the workflows that there are: somebody wrote others by hand.
+    MendRouting {
+        before: RoutingRules,
+        after: RoutingRules,
+    },
+    /// Takes back what a switch sets in a shard's record, where no workflow switches.
+    MendShard {
+        keyspace: KeyspaceName,
+        shard: ShardName,
+        /// What is there now, and is taken back.
+        fenced: bool,
+        serving_reads: BTreeMap<TabletType, bool>,
+    },
+    /// Lets through what a hold keeps back, of a workflow that there is not.
+    EndHold {
+        hold: String,
+        /// Which hold of that name, by when it began; milliseconds since 1970.
+        since: UnixMillis,
     },
     CreateUser {
         user: String,

@@ -21,14 +21,6 @@ pub struct Seen {
     /// Where it replicates from, `10.0.0.7:17100`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<String>,
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub fences: Vec<SeenFence>,
-    /// Workflows (full names) of which `_vt` has streams.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub streams: Vec<String>,
-    /// Tables of parked rows in `_vt`.
-    #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub parked: Vec<String>,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -40,17 +32,8 @@ pub struct SeenTable {
     pub changed_at: Option<u64>,
 }
 
-/// What is there of a fence on tables.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct SeenFence {
-    /// The workflow's full name; empty: triggers without a row that says whose they are.
-    pub workflow: String,
-    pub closed: bool,
-    /// How many of vtplan's triggers there are in the keyspace's database.
-    pub triggers: u32,
-}
-
-/// Something of a server that is not as its agent sets it up.
+/// Something of a server that is not as its agent sets it up, or that a workflow has put there. Whether
+/// that workflow is over, and this is left of it, the agent does not say: planning does, by the records.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(tag = "what", rename_all = "kebab-case")]
 pub enum Deviation {
@@ -70,13 +53,52 @@ pub enum Deviation {
         /// What is wrong with it, without secrets: `it does not exist`.
         found: String,
     },
+    /// A fence on tables of the keyspace, on its primary. Told where it keeps, or could keep, anybody
+    /// from writing: it is closed, or has triggers.
+    Fence {
+        /// The workflow's full name; empty: triggers without a row that says whose they are.
+        workflow: String,
+        closed: bool,
+        triggers: u32,
+    },
+    /// Positions of a workflow's streams in `_vt`, on the primary that they write to.
+    Streams {
+        /// Its full name.
+        workflow: String,
+    },
+    /// A table of rows in `_vt` that streams have parked.
+    Parked { table: String },
 }
 
 impl Deviation {
-    /// What it is about.
-    pub fn name(&self) -> &str {
+    /// What it is about, as no other deviation of a server is.
+    pub fn name(&self) -> String {
         match self {
-            Self::Variable { name, .. } | Self::Account { name, .. } => name,
+            Self::Variable { name, .. } | Self::Account { name, .. } => name.clone(),
+            Self::Fence { workflow, .. } if workflow.is_empty() => {
+                "triggers of a fence that is nobody's".to_owned()
+            }
+            Self::Fence { workflow, .. } => format!("the fence of workflow {workflow}"),
+            Self::Streams { workflow } => format!("positions of workflow {workflow}'s streams"),
+            Self::Parked { table } => format!("rows parked in _vt.{table}"),
+        }
+    }
+
+    /// What is there, and what should be.
+    pub fn found_and_expected(&self) -> (String, String) {
+        match self {
+            Self::Variable {
+                expected, found, ..
+            } => (found.clone(), expected.clone()),
+            Self::Account { found, .. } => (found.clone(), "as vtplan makes it".to_owned()),
+            Self::Fence {
+                closed, triggers, ..
+            } => {
+                let is = if *closed { "closed" } else { "open" };
+                let s = if *triggers == 1 { "" } else { "s" };
+                (format!("{is}, {triggers} trigger{s}"), "none".to_owned())
+            }
+            Self::Streams { .. } | Self::Parked { .. } => ("there".to_owned(), "none".to_owned()),
         }
     }
 

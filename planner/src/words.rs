@@ -1,4 +1,4 @@
-//! One step of a plan in words, and what of a cluster it belongs to.
+//! One step of a plan in words, and what of a cluster it belongs to; sizes in words.
 
 use vtplan_state::model::{
     HostName, KeyspaceName, ShardName, Side, TableName, WorkflowKind, WorkflowName, WorkflowSide,
@@ -6,6 +6,22 @@ use vtplan_state::model::{
 
 use crate::plan::{Action, Step};
 use crate::seen::Deviation;
+
+/// `1.5 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut size = bytes as f64;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes} bytes")
+    } else {
+        format!("{size:.1} {}", UNITS[unit])
+    }
+}
 
 /// What a step does, as an order: `create tablet zone1-0000000100 (commerce/0, replica)`.
 pub fn describe(step: &Step) -> String {
@@ -163,9 +179,14 @@ pub fn describe(step: &Step) -> String {
         Action::MendServer {
             alias, deviations, ..
         } => {
-            let names: Vec<&str> = deviations.iter().map(Deviation::name).collect();
-            format!("set on the server of {alias}: {}", names.join(", "))
+            let names: Vec<String> = deviations.iter().map(Deviation::name).collect();
+            format!("put right on the server of {alias}: {}", names.join(", "))
         }
+        Action::MendRouting { .. } => "set the routing rules back".to_owned(),
+        Action::MendShard {
+            keyspace, shard, ..
+        } => format!("let shard {keyspace}/{shard} serve as one that no workflow switches"),
+        Action::EndHold { hold, .. } => format!("let writes through that hold {hold} keeps back"),
         Action::CreateUser { user, .. } => format!("create user {user}"),
         Action::AlterUser { user, .. } => format!("change the password of user {user}"),
         Action::DeleteUser { user } => format!("delete user {user}"),
@@ -245,11 +266,14 @@ pub fn keyspace_of(step: &Step) -> Option<&KeyspaceName> {
         | Action::Soak { keyspace, .. }
         | Action::CompleteWorkflow { keyspace, .. }
         | Action::CancelWorkflow { keyspace, .. }
-        | Action::MendServer { keyspace, .. } => Some(keyspace),
+        | Action::MendServer { keyspace, .. }
+        | Action::MendShard { keyspace, .. } => Some(keyspace),
         Action::StartWorkflow { target, .. } => Some(&target.keyspace),
         Action::CreateCell { .. }
         | Action::DeleteCell { .. }
         | Action::ChangeTabletType { .. }
+        | Action::MendRouting { .. }
+        | Action::EndHold { .. }
         | Action::CreateUser { .. }
         | Action::AlterUser { .. }
         | Action::DeleteUser { .. }
@@ -300,7 +324,8 @@ pub fn shard_of(step: &Step) -> Option<&ShardName> {
         | Action::AlterTable { shard, .. }
         | Action::DropTable { shard, .. }
         | Action::InitSequence { shard, .. }
-        | Action::MendServer { shard, .. } => Some(shard),
+        | Action::MendServer { shard, .. }
+        | Action::MendShard { shard, .. } => Some(shard),
         _ => None,
     }
 }

@@ -16,6 +16,7 @@
 //! - `gate CELL NAME`: a gate that lives. `destroy`: prints the plan that deletes everything.
 //! - `apply-until ID`: plans and does the steps before this one. `traffic`: prints workflows, serving
 //!   shards and routing rules. `tables KS/SHARD`: prints the tables that are there, with their rows.
+//! - `left ALIAS|routing|hold|fenced ...`: a deviation, a record or a shard, as a workflow that is over leaves it.
 //! - `drift`: prints how the cluster has left the spec. `deviates ALIAS VARIABLE EXPECTED FOUND`: set by
 //!   hand. `drop KS/SHARD TABLE`: dropped by hand. `lose-user NAME`: its record is gone.
 //! - `workflow KS.NAME SETTING...`: its record says so: `ending=completing`, `flipped=target`, `paused`.
@@ -41,9 +42,9 @@ use vtplan_planner::seen::{Deviation, Seen, SeenTable, fingerprint};
 use vtplan_planner::spec::{self, Secrets};
 use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan, simulate};
 use vtplan_state::model::{
-    CellName, Ending, FlavorKind, GateName, GateRecord, HostName, HostRecord, KeyspaceName,
-    ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias, TabletType, WorkflowSide,
-    WriteSwitch,
+    CellName, Ending, FlavorKind, GateName, GateRecord, HoldRecord, HostName, HostRecord,
+    KeyspaceName, ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias, TabletType,
+    WorkflowSide, WriteSwitch,
 };
 
 #[test]
@@ -235,6 +236,7 @@ impl<'a> World<'a> {
             ["apply-until", id] => self.apply_until(id),
             ["traffic"] => self.traffic(),
             ["drift"] => self.drift(),
+            ["left", what, rest @ ..] => self.left(what, rest),
             ["deviates", alias, name, expected, found] => {
                 self.deviate(alias, name, expected, found)
             }
@@ -419,6 +421,31 @@ impl<'a> World<'a> {
             found: found.to_owned(),
             needs_restart: false,
         });
+        String::new()
+    }
+
+    /// Something is left of a workflow, on a server or in records: JSON.
+    fn left(&mut self, what: &str, rest: &[&str]) -> String {
+        let json = rest.join(" ");
+        let records = &mut self.live.records;
+        match what {
+            "routing" => records.routing = serde_json::from_str(&json).unwrap(),
+            "hold" => {
+                let hold: HoldRecord = serde_json::from_str(&json).unwrap();
+                records.holds.insert(hold.id.clone(), hold);
+            }
+            "fenced" => {
+                let (keyspace, shard) = rest[0].split_once('/').unwrap();
+                let key = (keyspace.parse().unwrap(), shard.parse().unwrap());
+                records.shards.get_mut(&key).unwrap().fenced = true;
+            }
+            alias => {
+                let alias: TabletAlias = alias.parse().unwrap();
+                let observed = self.live.observed.tablets.get_mut(&alias).unwrap();
+                let deviation = serde_json::from_str(&json).unwrap();
+                observed.deviations.push(deviation);
+            }
+        }
         String::new()
     }
 

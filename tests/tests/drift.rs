@@ -6,6 +6,7 @@ use std::collections::BTreeSet;
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
+use vtplan_state::model::{HoldRecord, RoutingRule, RoutingRules, ShardRecord};
 use vtplan_state::store::{Op, Txn};
 use vtplan_tests::inside::Inside;
 use vtplan_tests::lab::Lab;
@@ -243,6 +244,8 @@ async fn drift_by_hand_is_found_and_goes(server: Server) {
     assert_eq!(report["ignored"][0]["reason"], "for the analysts");
     run(&mut on_commerce, &["DROP DATABASE scratch"]).await;
 
+    leftovers_are_found_and_mended(&mut lab, &spec, &inside, &mut on_commerce).await;
+
     // A host that does not answer is said, quickly, and is no drift.
     lab.agents.get_mut("host1").expect("the agent").kill9();
     let (code, report) = drift(&lab, &spec);
@@ -254,6 +257,98 @@ async fn drift_by_hand_is_found_and_goes(server: Server) {
         let (code, _) = drift(lab, &spec);
         (code == 0).then_some(())
     });
+}
+
+/// What workflows that are over might leave, on a primary and in records.
+async fn leftovers_are_found_and_mended(
+    lab: &mut Lab,
+    spec: &str,
+    inside: &Inside,
+    on_commerce: &mut Conn,
+) {
+    let commerce = inside.primary("commerce", "0").await.alias;
+    run(
+        on_commerce,
+        &[
+            "CREATE TRIGGER commerce._vt_fence_0011223344556677_0_ins BEFORE INSERT ON commerce.product \
+             FOR EACH ROW SIGNAL SQLSTATE 'HY000' SET MYSQL_ERRNO = 1290, MESSAGE_TEXT = 'moving'",
+            "CREATE DATABASE IF NOT EXISTS _vt",
+            "CREATE TABLE _vt.copy_state (workflow VARCHAR(191), lastpk TEXT)",
+            "CREATE TABLE _vt.vreplication_worker (workflow VARCHAR(191), applied TEXT)",
+            "CREATE TABLE _vt.vreplication (workflow VARCHAR(191), epoch BIGINT)",
+            "INSERT INTO _vt.vreplication VALUES ('commerce.gone', 1), ('commerce.gone', 0)",
+            "CREATE TABLE _vt.parked_0011223344556677 (id BIGINT PRIMARY KEY)",
+        ],
+    )
+    .await;
+    let keys = inside.cluster.keys();
+    let rule = |from: &str| RoutingRule {
+        from_table: from.to_owned(),
+        to_tables: vec!["customer.customer".to_owned()],
+    };
+    let hold = HoldRecord {
+        id: "fence/commerce.gone".to_owned(),
+        since: 1_700_000_000_000,
+        objects: Vec::new(),
+        max_ms: 1000,
+    };
+    let shard = (
+        "customer".parse().expect("a name"),
+        "-80".parse().expect("a shard"),
+    );
+    let fenced = ShardRecord {
+        fenced: true,
+        ..inside.records().await.shards[&shard].clone()
+    };
+    let rules = RoutingRules {
+        rules: vec![rule("elsewhere")],
+    };
+    let by_hand = Txn::new()
+        .then(Op::put(keys.routing(), &rules))
+        .then(Op::put(keys.hold(&hold.id), &hold))
+        .then(Op::put(keys.shard(&shard.0, &shard.1), &fenced));
+    let done = inside.cluster.store().txn(by_hand).await;
+    done.expect("the store").committed().expect("written");
+    let wanted: BTreeSet<String> = [
+        "orphan-fence COMMERCE:triggers of a fence that is nobody's (apply)",
+        "orphan-hold fence/commerce.gone (apply)",
+        "orphan-shard-state customer/-80 (apply)",
+        "orphan-stream COMMERCE:positions of workflow commerce.gone's streams (apply)",
+        "orphan-stream COMMERCE:rows parked in _vt.parked_0011223344556677 (apply)",
+        "routing-rules elsewhere (apply)",
+    ]
+    .map(|f| f.replace("COMMERCE", &commerce.to_string()))
+    .into();
+    lab.until("what was left is found", |lab| {
+        // Until its agent has fenced the shard's server that is drift too, and so is a gate's delay.
+        let (_, report) = drift(lab, spec);
+        (found(&report) == wanted).then_some(())
+    });
+    let refused = lab
+        .run(&["apply", spec, "--auto-approve", "--approve-drift"])
+        .expect(1);
+    assert!(
+        refused.stderr.contains("--approve-destructive"),
+        "{}",
+        refused.stderr
+    );
+    let approved = ["--auto-approve", "--approve-destructive", "--approve-drift"];
+    lab.run(&[&["apply", spec][..], &approved[..]].concat())
+        .expect(0);
+    lab.until("the shard takes writes again", |lab| {
+        let (code, _) = drift(lab, spec);
+        (code == 0).then_some(())
+    });
+    run(
+        on_commerce,
+        &["INSERT INTO commerce.product VALUES ('SKU-3', 3)"],
+    )
+    .await;
+    let marks: Option<u64> = on_commerce
+        .query_first("SELECT COUNT(*) FROM _vt.vreplication")
+        .await
+        .expect("the mark that it has ended");
+    assert_eq!(marks, Some(1));
 }
 
 #[tokio::test(flavor = "multi_thread")]

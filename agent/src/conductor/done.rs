@@ -97,6 +97,8 @@ pub fn is_done(action: &Action, seen: &Gathered) -> bool {
             keyspace, workflow, ..
         } => records.workflow(keyspace, workflow).is_none(),
         Action::MendServer { alias, .. } => running(seen, alias).is_some(),
+        // Planning has all that there is to see of these.
+        Action::MendRouting { .. } | Action::MendShard { .. } | Action::EndHold { .. } => true,
         Action::CreateUser { user, .. } => records.users.contains_key(user),
         Action::AlterUser { user, verifier } => records.users.get(user) == Some(verifier),
         Action::DeleteUser { user } => !records.users.contains_key(user),

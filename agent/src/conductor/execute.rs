@@ -200,10 +200,14 @@ impl<'a> Execution<'a> {
             make_destroy_plan(&desired.cluster, live).map(|plan| plan.steps)
         } else {
             let (mut steps, _) = make_steps(desired, live)?;
-            // What somebody sets on a server while the plan runs is none of its business.
-            steps.retain(|step| {
-                !matches!(step.action, Action::MendServer { .. })
-                    || self.approved.contains_key(step.id.as_str())
+            // What somebody sets on a server while the plan runs is none of its business; and what this
+            // plan's own moves hold and route is not left over.
+            steps.retain(|step| match step.action {
+                Action::MendServer { .. } => self.approved.contains_key(step.id.as_str()),
+                Action::MendRouting { .. } | Action::MendShard { .. } | Action::EndHold { .. } => {
+                    self.is_approved(step)
+                }
+                _ => true,
             });
             Ok(steps)
         }

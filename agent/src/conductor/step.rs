@@ -1,13 +1,14 @@
 //! What a step does: its writes and calls. Whether it is done is seen, not concluded, so all of
 //! it may be done twice, by two conductors, and cut off anywhere.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use vtplan_planner::live::{ObservedRole, ServerState};
 use vtplan_planner::plan::{Action, Step};
 use vtplan_state::model::{
-    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord,
-    TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace,
+    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, RoutingRules, ShardName,
+    ShardRecord, TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace,
 };
 use vtplan_state::store::{Compare, Op, Txn};
 
@@ -46,6 +47,9 @@ pub fn kind(action: &Action) -> &'static str {
         Action::CompleteWorkflow { .. } => "complete-workflow",
         Action::CancelWorkflow { .. } => "cancel-workflow",
         Action::MendServer { .. } => "mend-server",
+        Action::MendRouting { .. } => "mend-routing",
+        Action::MendShard { .. } => "mend-shard",
+        Action::EndHold { .. } => "end-hold",
         Action::CreateUser { .. } => "create-user",
         Action::AlterUser { .. } => "alter-user",
         Action::DeleteUser { .. } => "delete-user",
@@ -275,6 +279,41 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
         } => {
             let target = target(seen, alias, 0)?;
             Ok(to.world.mend_server(&target, deviations).await?)
+        }
+        Action::MendRouting { before, after } => {
+            let change = |old: Option<RoutingRules>| match old.unwrap_or_default() {
+                old if old == *after => Ok(Change::Nothing),
+                old if old == *before => Ok(Change::Put(after.clone())),
+                _ => Err("the routing rules were changed meanwhile".to_owned()),
+            };
+            Ok(to.change(keys.routing(), &[], change).await?)
+        }
+        Action::MendShard {
+            keyspace,
+            shard,
+            fenced,
+            serving_reads,
+        } => {
+            let change = |old: Option<ShardRecord>| match old {
+                Some(old) if !old.fenced && old.serving_reads.is_empty() => Ok(Change::Nothing),
+                Some(old) if (old.fenced, &old.serving_reads) == (*fenced, serving_reads) => {
+                    Ok(Change::Put(ShardRecord {
+                        fenced: false,
+                        serving_reads: BTreeMap::new(),
+                        ..old
+                    }))
+                }
+                Some(_) => Err(format!("shard {keyspace}/{shard} was changed meanwhile")),
+                None => Err(format!("shard {keyspace}/{shard} is gone")),
+            };
+            Ok(to.change(keys.shard(keyspace, shard), &[], change).await?)
+        }
+        Action::EndHold { hold, since } => {
+            let there = seen.live.records.holds.get(hold);
+            if there.is_none_or(|there| there.since != *since) {
+                return Ok(());
+            }
+            Ok(to.delete(keys.hold(hold), &[]).await?)
         }
         Action::CreateUser {
             user,

@@ -38,9 +38,8 @@ const TRIGGER_EXISTS: &str = "(error 1359)";
 const NOTHING_THERE: [&str; 2] = ["(error 1049)", "(error 1146)"];
 
 impl Fence {
-    /// Names of one workflow's triggers, up to the table: 64 characters are all that a name has.
     fn trigger_prefix(&self) -> String {
-        format!("{TRIGGER_PREFIX}{:016x}_", fingerprint(&self.workflow))
+        trigger_prefix(&self.workflow)
     }
 
     fn trigger(&self, table: &str, end: &str) -> String {
@@ -74,6 +73,11 @@ impl Fence {
             literal(&self.keyspace)
         )
     }
+}
+
+/// Names of one workflow's triggers, up to the table: 64 characters are all that a name has.
+fn trigger_prefix(workflow: &str) -> String {
+    format!("{TRIGGER_PREFIX}{:016x}_", fingerprint(workflow))
 }
 
 /// FNV-1a: a short name for a long one, the same in every version.
@@ -237,7 +241,7 @@ pub async fn prepare(
                 Some(found) if same_text(found, &body) => continue,
                 // One at least is made each time, so that it comes to an end.
                 _ if made > 0 && Instant::now() >= give_up => return Ok(false),
-                Some(_) => drop_trigger(hands, fence, &name, give_up).await?,
+                Some(_) => drop_trigger(hands, &fence.keyspace, &name, give_up).await?,
                 None => {}
             }
             made += 1;
@@ -374,7 +378,7 @@ pub async fn remove(
         if patience.is_none() || number > 0 && Instant::now() >= give_up {
             return Ok(false);
         }
-        drop_trigger(hands, fence, name, give_up).await?;
+        drop_trigger(hands, &fence.keyspace, name, give_up).await?;
     }
     // The row stays: by it, what was asked for earlier and comes late is refused.
     let open = format!(
@@ -388,8 +392,70 @@ pub async fn remove(
     }
 }
 
+/// The triggers of fences on a keyspace's tables that are of none of these workflows.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn triggers_of_others(
+    sql: &mut Sql,
+    keyspace: &str,
+    workflows: &[String],
+) -> Result<Vec<String>, AgentError> {
+    let names = triggers(sql, keyspace).await?;
+    let known: Vec<String> = workflows.iter().map(|w| trigger_prefix(w)).collect();
+    let others = names.into_iter();
+    Ok(others
+        .filter(|name| !known.iter().any(|prefix| name.starts_with(prefix)))
+        .collect())
+}
+
+/// How many triggers a workflow's fence has on a keyspace's tables.
+///
+/// # Errors
+/// When the server does not answer.
+pub async fn count_triggers(
+    sql: &mut Sql,
+    keyspace: &str,
+    workflow: &str,
+) -> Result<u32, AgentError> {
+    let prefix = trigger_prefix(workflow);
+    let names = triggers(sql, keyspace).await?;
+    let ours = names.iter().filter(|name| name.starts_with(&prefix));
+    Ok(u32::try_from(ours.count()).unwrap_or(u32::MAX))
+}
+
+/// The names of all triggers of fences on a keyspace's tables.
+async fn triggers(sql: &mut Sql, keyspace: &str) -> Result<Vec<String>, AgentError> {
+    let query = format!(
+        "SELECT trigger_name AS name FROM information_schema.triggers \
+         WHERE trigger_schema = {} AND LEFT(trigger_name, {}) = {} ORDER BY trigger_name",
+        literal(keyspace),
+        TRIGGER_PREFIX.len(),
+        literal(TRIGGER_PREFIX),
+    );
+    sql.column("looking for triggers of fences", &query).await
+}
+
+/// Removes triggers that are of no fence that is known.
+///
+/// # Errors
+/// When open transactions did not end within `patience`.
+pub async fn drop_triggers(
+    hands: &mut Hands,
+    keyspace: &str,
+    names: &[String],
+    patience: Duration,
+) -> Result<(), AgentError> {
+    let give_up = Instant::now() + patience;
+    settle(&mut hands.sql, 1).await?;
+    for name in names {
+        drop_trigger(hands, keyspace, name, give_up).await?;
+    }
+    Ok(())
+}
+
 /// Whether there never was a fence.
-fn is_nothing_there(error: &AgentError) -> bool {
+pub fn is_nothing_there(error: &AgentError) -> bool {
     let text = error.to_string();
     NOTHING_THERE.iter().any(|code| text.contains(code))
 }
@@ -438,13 +504,13 @@ fn same_text(a: &str, b: &str) -> bool {
 
 async fn drop_trigger(
     hands: &mut Hands,
-    fence: &Fence,
+    keyspace: &str,
     name: &str,
     give_up: Instant,
 ) -> Result<(), AgentError> {
     let drop = format!(
         "DROP TRIGGER IF EXISTS {}.{}",
-        identifier(&fence.keyspace),
+        identifier(keyspace),
         identifier(name)
     );
     in_attempts(hands, "removing a trigger of the fence", &drop, give_up).await

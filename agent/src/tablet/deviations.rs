@@ -1,9 +1,9 @@
 //! What of a server is not as its agent sets it up: variables that its option file gives it, and
-//! vtplan's own accounts. Found by comparing, not by remembering; put right only when asked, and only
+//! vtplan's own accounts; and what workflows have put there ([`super::left`]). Found by comparing, not by remembering; put right only when asked, and only
 //! what is still as whoever asks has seen it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::PoisonError;
+use std::sync::{Arc, PoisonError};
 
 use vtplan_planner::live::ServerState;
 use vtplan_planner::seen::Deviation;
@@ -99,7 +99,7 @@ impl Tablet {
     ///
     /// # Errors
     /// When something of it was changed again meanwhile: nothing is overwritten that nobody has seen.
-    pub async fn mend(&self, seen: &[Deviation]) -> Result<(), AgentError> {
+    pub async fn mend(self: &Arc<Self>, seen: &[Deviation]) -> Result<(), AgentError> {
         let now = self.deviations(true).await?;
         for deviation in seen {
             let name = deviation.name();
@@ -114,6 +114,7 @@ impl Tablet {
         let left: Vec<&Deviation> = seen.iter().filter(|d| now.contains(d)).collect();
         let mut sql = self.connect(None).await?;
         let mut accounts = Vec::new();
+        let mut of_workflows = Vec::new();
         for deviation in left {
             match deviation {
                 Deviation::Variable { name, expected, .. } => {
@@ -121,6 +122,7 @@ impl Tablet {
                     sql.run(&format!("setting {name}"), &statement).await?;
                 }
                 Deviation::Account { name, .. } => accounts.push(name),
+                other => of_workflows.push(other),
             }
         }
         if !accounts.is_empty() {
@@ -133,6 +135,9 @@ impl Tablet {
                 Ok(())
             })
             .await?;
+        }
+        if !of_workflows.is_empty() {
+            self.clear_left(&mut sql, &of_workflows).await?;
         }
         sql.close().await;
         self.deviations(true).await.map(drop)
@@ -186,6 +191,7 @@ impl Tablet {
                 });
             }
         }
+        found.extend(self.find_left(sql).await?);
         found.sort();
         Ok(found)
     }

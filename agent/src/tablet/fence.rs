@@ -109,6 +109,33 @@ impl Tablet {
         .await
     }
 
+    /// Removes triggers of fences that have no row in `_vt.fence`.
+    ///
+    /// # Errors
+    /// As [`Tablet::prepare_fence`].
+    pub(super) async fn remove_triggers_of_nobody(
+        self: &Arc<Self>,
+        term: u64,
+        keyspace: &str,
+        patience: Duration,
+    ) -> Result<(), AgentError> {
+        let (role, mut hands) = self.as_admin(term, keyspace).await?;
+        let keyspace = keyspace.to_owned();
+        apart(async move {
+            let rows = "SELECT workflow FROM _vt.fence";
+            let known = match hands.sql.column("looking at fences", rows).await {
+                Err(error) if tables::is_nothing_there(&error) => Vec::new(),
+                known => known?,
+            };
+            let names = tables::triggers_of_others(&mut hands.sql, &keyspace, &known).await?;
+            tables::drop_triggers(&mut hands, &keyspace, &names, patience).await?;
+            hands.close().await;
+            drop(role);
+            Ok(())
+        })
+        .await
+    }
+
     /// Makes the server take writes or not, as the shard's record in the store says, without
     /// waiting for the tablet's task to see it. Gives the position after that; while it is closed,
     /// accounts other than the admin's commit nothing after it.

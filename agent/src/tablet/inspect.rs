@@ -3,14 +3,13 @@
 
 use std::collections::BTreeMap;
 
-use vtplan_planner::seen::{Seen, SeenFence, SeenTable, fingerprint};
+use vtplan_planner::seen::{Seen, SeenTable, fingerprint};
 use vtplan_state::model::TableName;
 
 use super::Tablet;
 use super::server::SCRATCH_PREFIX;
 use super::tables::show_create;
 use crate::error::AgentError;
-use crate::fence::tables::TRIGGER_PREFIX;
 use crate::flavor::{TextRow, identifier, literal};
 use crate::sql::Sql;
 
@@ -63,25 +62,6 @@ impl Tablet {
         seen.stray_databases.sort();
         if databases.iter().any(|name| name == keyspace.as_str()) {
             seen.tables = tables(&mut sql, keyspace.as_str()).await?;
-            let query = format!(
-                "SELECT COUNT(*) AS n FROM information_schema.triggers WHERE trigger_schema = {} \
-                 AND LEFT(trigger_name, {}) = {}",
-                literal(keyspace.as_str()),
-                TRIGGER_PREFIX.len(),
-                literal(TRIGGER_PREFIX)
-            );
-            let triggers = sql.column("counting a fence's triggers", &query).await?;
-            let triggers = triggers.first().and_then(|n| n.parse().ok()).unwrap_or(0);
-            if triggers > 0 {
-                seen.fences.push(SeenFence {
-                    workflow: String::new(),
-                    closed: false,
-                    triggers,
-                });
-            }
-        }
-        if databases.iter().any(|name| name == "_vt") {
-            left_by_workflows(&mut sql, keyspace.as_str(), &mut seen).await?;
         }
         sql.close().await;
         Ok(seen)
@@ -138,42 +118,6 @@ async fn tables(
     Ok(tables)
 }
 
-async fn left_by_workflows(
-    sql: &mut Sql,
-    keyspace: &str,
-    seen: &mut Seen,
-) -> Result<(), AgentError> {
-    let what = "reading what workflows have left";
-    let query =
-        "SELECT table_name AS name FROM information_schema.tables WHERE table_schema = '_vt'";
-    let tables = sql.column(what, query).await?;
-    let has = |table: &str| tables.iter().any(|name| name == table);
-    if has("fence") {
-        let query = format!(
-            "SELECT workflow, closed FROM _vt.fence WHERE keyspace = {} ORDER BY workflow",
-            literal(keyspace)
-        );
-        for row in sql.rows(what, &query).await? {
-            seen.fences.push(SeenFence {
-                workflow: text(&row, "workflow").to_owned(),
-                closed: text(&row, "closed") != "0",
-                triggers: 0,
-            });
-        }
-    }
-    if has("vreplication") {
-        let query =
-            "SELECT DISTINCT workflow FROM _vt.vreplication WHERE epoch > 0 ORDER BY workflow";
-        seen.streams = sql.column(what, query).await?;
-    }
-    seen.parked = tables
-        .into_iter()
-        .filter(|name| name.starts_with("parked_"))
-        .collect();
-    seen.parked.sort();
-    Ok(())
-}
-
-fn text<'a>(row: &'a TextRow, column: &str) -> &'a str {
+pub(super) fn text<'a>(row: &'a TextRow, column: &str) -> &'a str {
     row.get(column).and_then(Option::as_deref).unwrap_or("")
 }

@@ -11,6 +11,7 @@ pub mod canonical;
 mod deviations;
 pub mod fence;
 mod inspect;
+mod left;
 pub mod requests;
 pub mod role;
 pub mod role_file;

@@ -187,6 +187,13 @@ fn other(step: &Step) -> Option<Item> {
             item
         }
         Action::RemoveGates { cell } => Item::of(step, Sign::Delete, format!("gates of {cell}")),
+        Action::MendRouting { before, after } => {
+            let text = |rules| serde_json::to_string_pretty(rules).unwrap_or_default();
+            let mut item = Item::of(step, Sign::Change, "routing rules");
+            item.body = Some(Body::Diff(diff(&text(before), &text(after))));
+            item
+        }
+        Action::EndHold { hold, .. } => Item::of(step, Sign::Delete, format!("hold {hold}")),
         _ => return None,
     })
 }
@@ -312,6 +319,21 @@ fn shard_item(shard: &ShardName, steps: &[&Step]) -> Item {
                     Item::of(step, Sign::Change, format!("server {alias}")).detail(what.join("; ")),
                 );
             }
+            Action::MendShard {
+                fenced,
+                serving_reads,
+                ..
+            } => {
+                let mut what = Vec::new();
+                if *fenced {
+                    what.push("fenced → not fenced");
+                }
+                if !serving_reads.is_empty() {
+                    what.push("reads routed apart → with its writes");
+                }
+                item.children
+                    .push(Item::of(step, Sign::Change, "traffic").detail(what.join("; ")));
+            }
             Action::Reparent { from, to, .. } => item
                 .children
                 .push(Item::of(step, Sign::Change, "primary").detail(format!("{from} → {to}"))),
@@ -323,14 +345,13 @@ fn shard_item(shard: &ShardName, steps: &[&Step]) -> Item {
 
 /// `sync_binlog 0 → 1`.
 fn deviation(deviation: &Deviation) -> String {
+    let name = deviation.name();
     match deviation {
-        Deviation::Variable {
-            name,
-            expected,
-            found,
-            ..
-        } => format!("{name} {found} → {expected}"),
-        Deviation::Account { name, found } => format!("account {name}: {found}"),
+        Deviation::Account { found, .. } => format!("account {name}: {found}"),
+        _ => {
+            let (found, expected) = deviation.found_and_expected();
+            format!("{name} {found} → {expected}")
+        }
     }
 }
 

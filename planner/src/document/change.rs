@@ -6,7 +6,6 @@ use vtplan_state::model::{KeyspaceName, ShardName, Side, TableName, WorkflowName
 
 use super::SENSITIVE;
 use crate::plan::Action;
-use crate::seen::Deviation;
 
 /// What happens to the object of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
@@ -298,16 +297,29 @@ pub fn of(action: &Action) -> Change {
         } => {
             let (mut before, mut after) = (serde_json::Map::new(), serde_json::Map::new());
             for deviation in deviations {
-                let (expected, found) = match deviation {
-                    Deviation::Variable {
-                        expected, found, ..
-                    } => (expected.as_str(), found),
-                    Deviation::Account { found, .. } => ("as vtplan makes it", found),
-                };
-                before.insert(deviation.name().to_owned(), json!(found));
-                after.insert(deviation.name().to_owned(), json!(expected));
+                let (found, expected) = deviation.found_and_expected();
+                before.insert(deviation.name(), json!(found));
+                after.insert(deviation.name(), json!(expected));
             }
             Change::new(Alter, "server", alias, before.into(), after.into())
+        }
+        Action::MendRouting { before, after } => {
+            let (before, after) = (json!(before), json!(after));
+            Change::new(Alter, "routing-rules", "routing", before, after)
+        }
+        Action::MendShard {
+            keyspace,
+            shard,
+            fenced,
+            serving_reads,
+        } => {
+            let before = json!({ "fenced": fenced, "serving_reads": serving_reads });
+            let after = json!({ "fenced": false, "serving_reads": {} });
+            Change::new(Alter, "shard", format!("{keyspace}/{shard}"), before, after)
+        }
+        Action::EndHold { hold, since } => {
+            let before = json!({ "since": since });
+            Change::new(Delete, "hold", hold, before, Value::Null)
         }
         Action::CreateUser { user, verifier } => {
             let password = verifier.as_ref().map(|_| SENSITIVE);

@@ -31,6 +31,7 @@ enum Type {
     Point,
     Verifier,
     Deviations,
+    ServingReads,
 }
 use Type::*;
 
@@ -166,6 +167,17 @@ const KINDS: &[(&str, &[Field])] = &[
         "mend-server",
         &[ALIAS, KEYSPACE, SHARD, ("deviations", Deviations, true)],
     ),
+    ("mend-routing", &[]),
+    (
+        "mend-shard",
+        &[
+            KEYSPACE,
+            SHARD,
+            ("fenced", Bool, true),
+            ("serving_reads", ServingReads, true),
+        ],
+    ),
+    ("end-hold", &[("hold", Name, true), ("since", Number, true)]),
     ("create-user", &[USER, ("verifier", Verifier, true)]),
     ("alter-user", &[USER, ("verifier", Verifier, true)]),
     ("delete-user", &[USER]),
@@ -474,7 +486,7 @@ fn step(kind: &str, fields: &[Field]) -> Value {
             (
                 "type",
                 json!({ "enum": [
-                    "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "workflow", "user",
+                    "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "workflow", "routing-rules", "hold", "user",
                     "gates",
                 ]}),
                 true,
@@ -584,8 +596,26 @@ fn type_schema(of: Type) -> Value {
                     ("name", refer("name"), true),
                     ("found", json!({ "type": "string" }), true),
                 ]),
+                object("A fence that a workflow has left; without a name: nobody knows which.", &[
+                    ("what", json!({ "enum": ["fence"] }), true),
+                    ("workflow", json!({ "type": "string" }), true),
+                    ("closed", json!({ "type": "boolean" }), true),
+                    ("triggers", refer("count"), true),
+                ]),
+                object("Positions of streams that a workflow has left.", &[
+                    ("what", json!({ "enum": ["streams"] }), true),
+                    ("workflow", refer("name"), true),
+                ]),
+                object("A table of rows that streams have parked and left.", &[
+                    ("what", json!({ "enum": ["parked"] }), true),
+                    ("table", refer("name"), true),
+                ]),
             ],
         })),
+        ServingReads => described(
+            json!({ "type": "object", "additionalProperties": { "type": "boolean" } }),
+            "By type of tablet: whether its reads go to the shard.",
+        ),
         Verifier => json!({
             "anyOf": [{ "enum": [super::SENSITIVE] }, { "type": "null" }],
             "description": "Never printed; null: the password could not be read.",

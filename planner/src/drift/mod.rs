@@ -9,7 +9,6 @@
 mod finding;
 mod gates;
 mod leftovers;
-mod routing;
 mod servers;
 mod steps;
 mod tables;
@@ -17,10 +16,11 @@ mod tablets;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use vtplan_state::model::{KeyspaceName, Revision, TableName, TabletAlias};
+use vtplan_state::model::{Revision, TabletAlias};
 
 use crate::desired::Desired;
 use crate::live::Live;
+use crate::moving::Moving;
 use crate::passes;
 use crate::seen::Seen;
 
@@ -52,15 +52,14 @@ pub struct Drift {
 
 /// Compares.
 pub fn find(input: &Input<'_>) -> Drift {
-    let moving = Moving::new(input.live);
+    let moving = Moving::new(&input.live.records);
     let mut found = Drift::default();
     let survey = passes::survey(input.desired, input.live);
     steps::find(input, &survey, &mut found);
     tables::find(input, &moving, &mut found);
     tablets::find(input, &mut found);
-    servers::find(input, &mut found);
-    routing::find(input, &mut found);
-    leftovers::find(input, &moving, &mut found);
+    servers::find(input, &moving, &mut found);
+    leftovers::find(input, &mut found);
     gates::find(input, &mut found);
     for workflow in input.live.records.all_workflows() {
         found
@@ -80,37 +79,4 @@ pub fn find(input: &Input<'_>) -> Drift {
         }
     }
     found
-}
-
-/// What workflows have under way.
-struct Moving<'a> {
-    workflows: BTreeSet<String>,
-    /// Tables on either side, by keyspace.
-    tables: BTreeMap<&'a KeyspaceName, BTreeSet<&'a TableName>>,
-    /// Keyspaces that a workflow begins or ends in.
-    keyspaces: BTreeSet<&'a KeyspaceName>,
-}
-
-impl<'a> Moving<'a> {
-    fn new(live: &'a Live) -> Self {
-        let mut moving = Self {
-            workflows: BTreeSet::new(),
-            tables: BTreeMap::new(),
-            keyspaces: BTreeSet::new(),
-        };
-        for workflow in live.records.all_workflows() {
-            moving.workflows.insert(workflow.full_name());
-            for side in [&workflow.source, &workflow.target] {
-                moving.keyspaces.insert(&side.keyspace);
-                let tables = moving.tables.entry(&side.keyspace).or_default();
-                tables.extend(&workflow.tables);
-            }
-        }
-        moving
-    }
-
-    fn has_table(&self, keyspace: &KeyspaceName, table: &TableName) -> bool {
-        let tables = self.tables.get(keyspace);
-        tables.is_some_and(|tables| tables.contains(table))
-    }
 }

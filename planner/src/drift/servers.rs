@@ -4,9 +4,10 @@ use vtplan_state::model::{HostRecord, TabletRecord};
 
 use super::{Drift, Finding, Input, Kind};
 use crate::live::ServerState;
+use crate::moving::Moving;
 use crate::seen::Deviation;
 
-pub(super) fn find(input: &Input<'_>, found: &mut Drift) {
+pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {
     let records = &input.live.records;
     for tablet in records.tablets.values() {
         let (Some(host), Some(observed)) = (
@@ -19,7 +20,8 @@ pub(super) fn find(input: &Input<'_>, found: &mut Drift) {
             version(tablet, host, &server.version, found);
         }
         let object = tablet.alias.to_string();
-        for deviation in &observed.deviations {
+        let deviations = observed.deviations.iter();
+        for deviation in deviations.filter(|d| moving.should_go(&tablet.keyspace, d)) {
             let one = of_deviation(&object, deviation);
             // What planning puts right is there already.
             let known = |f: &Finding| {
@@ -64,6 +66,15 @@ pub(super) fn of_deviation(object: &str, deviation: &Deviation) -> Finding {
             found.as_str(),
         )
         .by_person("vtplan apply SPEC"),
+        Deviation::Fence { .. } | Deviation::Streams { .. } | Deviation::Parked { .. } => {
+            let kind = match deviation {
+                Deviation::Fence { .. } => Kind::OrphanFence,
+                _ => Kind::OrphanStream,
+            };
+            let (is, expected) = deviation.found_and_expected();
+            let object = format!("{object}:{}", deviation.name());
+            Finding::new(kind, object, expected, is).by_person("vtplan apply SPEC")
+        }
     }
 }
 

@@ -1,6 +1,8 @@
 //! What planning would correct.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
+
+use vtplan_state::model::{RoutingRule, RoutingRules};
 
 use super::{Drift, Finding, Input, Kind};
 use crate::passes::Survey;
@@ -20,7 +22,7 @@ pub(super) fn find(input: &Input<'_>, survey: &Survey, found: &mut Drift) {
         }
         let follows = || step.after.iter().any(|id| under_way.contains(id.as_str()));
         if step.origin == Origin::Drift {
-            of_step(step, found);
+            of_step(input, step, found);
         } else if is_of_workflow(input, step) || follows() {
             under_way.insert(&step.id);
         } else {
@@ -87,7 +89,7 @@ fn is_of_workflow(input: &Input<'_>, step: &Step) -> bool {
     !begins && words::workflow_of(step).is_some_and(is_there)
 }
 
-fn of_step(step: &Step, found: &mut Drift) {
+fn of_step(input: &Input<'_>, step: &Step, found: &mut Drift) {
     // A step's id names its object.
     let object = step.id.split_once(':').map_or("", |(_, object)| object);
     let finding =
@@ -186,6 +188,32 @@ fn of_step(step: &Step, found: &mut Drift) {
             }
             return;
         }
+        Action::MendRouting { before, after } => {
+            routing(step, before, after, found);
+            return;
+        }
+        Action::MendShard { fenced, .. } => finding(
+            Kind::OrphanShardState,
+            "a shard that no workflow switches is not fenced, and serves reads and writes alike",
+            if *fenced {
+                "it is fenced"
+            } else {
+                "its reads are routed apart from its writes"
+            },
+        ),
+        Action::EndHold { since, .. } => {
+            // What is carried out has holds of its own.
+            if input.active.is_some() {
+                return;
+            }
+            let mut one = finding(
+                Kind::OrphanHold,
+                "no writes are held back",
+                "gates hold writes back",
+            );
+            one.since = Some(since / 1000);
+            one
+        }
         // Never drift.
         Action::StartWorkflow { .. }
         | Action::WaitForCopy { .. }
@@ -201,4 +229,25 @@ fn of_step(step: &Step, found: &mut Drift) {
 
 fn of_deviation(step: &Step, object: &str, deviation: &Deviation) -> Finding {
     super::servers::of_deviation(object, deviation).by_step(&step.id)
+}
+
+/// A finding for each rule that is another one.
+fn routing(step: &Step, before: &RoutingRules, after: &RoutingRules, found: &mut Drift) {
+    let by_name = |rules: &RoutingRules| -> BTreeMap<String, String> {
+        let pair = |rule: &RoutingRule| (rule.from_table.clone(), rule.to_tables.join(", "));
+        rules.rules.iter().map(pair).collect()
+    };
+    let (wanted, there) = (by_name(after), by_name(before));
+    let none = "no rule";
+    let names: BTreeSet<&String> = wanted.keys().chain(there.keys()).collect();
+    for name in names {
+        let (expected, is) = (wanted.get(name), there.get(name));
+        if expected == is {
+            continue;
+        }
+        let expected = expected.map_or(none, String::as_str);
+        let is = is.map_or(none, String::as_str);
+        let finding = Finding::new(Kind::RoutingRules, name.as_str(), expected, is);
+        found.findings.push(finding.by_step(&step.id));
+    }
 }

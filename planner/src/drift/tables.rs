@@ -5,8 +5,9 @@ use std::collections::BTreeMap;
 
 use vtplan_state::model::{ShardRecord, TableName};
 
-use super::{Drift, Finding, Input, Kind, Moving};
+use super::{Drift, Finding, Input, Kind};
 use crate::live::{ObservedRole, ObservedTable, ServerState};
+use crate::moving::Moving;
 use crate::seen::{Seen, fingerprint};
 
 pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {

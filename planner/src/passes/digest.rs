@@ -11,6 +11,7 @@ use vtplan_state::model::{
 };
 
 use crate::live::{Live, ObservedRole, ServerState};
+use crate::moving::Moving;
 use crate::seen::Deviation;
 
 /// SHA-256, hex, of what of the live state steps depend on. Left out is what changes by itself
@@ -21,6 +22,9 @@ pub fn live_digest(live: &Live) -> String {
     let hosts: Vec<_> = records.hosts.values().map(HostPart::from).collect();
     let shards: Vec<&ShardRecord> = records.shards.values().collect();
     let cells: Vec<_> = records.cells.keys().collect();
+    let moving = Moving::new(records);
+    let holds = records.holds.values().filter(|h| moving.is_left_over(h));
+    let holds: Vec<_> = holds.map(|hold| (&hold.id, hold.since)).collect();
     let observed: Vec<_> = live
         .observed
         .tablets
@@ -28,7 +32,12 @@ pub fn live_digest(live: &Live) -> String {
         .map(|(alias, tablet)| TabletPart {
             alias,
             state: state(&tablet.server),
-            deviations: &tablet.deviations,
+            deviations: match records.tablets.get(alias) {
+                Some(record) => (tablet.deviations.iter())
+                    .filter(|d| moving.should_go(&record.keyspace, d))
+                    .collect(),
+                None => Vec::new(),
+            },
             tables: tablet.tables.as_ref().map(|tables| {
                 tables
                     .iter()
@@ -42,7 +51,7 @@ pub fn live_digest(live: &Live) -> String {
         records.spec.as_ref().map(|s| &s.digest),
         (cells, hosts, &records.gate_configs),
         (&records.keyspaces, &records.vschemas, shards),
-        (&records.tablets, &records.users, &records.routing),
+        (&records.tablets, &records.users, &records.routing, holds),
         (observed, &live.observed.canonical),
         records
             .all_workflows()
@@ -120,8 +129,8 @@ struct TabletPart<'a> {
     alias: &'a TabletAlias,
     state: &'static str,
     tables: Option<Vec<(&'a TableName, &'a str, Option<bool>)>>,
-    #[serde(skip_serializing_if = "<[Deviation]>::is_empty")]
-    deviations: &'a [Deviation],
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    deviations: Vec<&'a Deviation>,
 }
 
 fn state(server: &ServerState) -> &'static str {

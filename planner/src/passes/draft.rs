@@ -22,6 +22,8 @@ pub(crate) enum Phase {
     /// Changes of tables that need the gates to know the new VSchema first.
     Alter,
     Access,
+    /// What is left of workflows that are over, in records.
+    Left,
     /// MoveTables and Reshards, one workflow after the other.
     Moves,
     /// VSchemas that have to wait for moves.
@@ -79,6 +81,7 @@ pub(crate) mod rank {
     pub const CREATE_TABLE: u8 = 8;
     pub const INIT_SEQUENCE: u8 = 9;
     pub const MEND_SERVER: u8 = 10;
+    pub const MEND_SHARD: u8 = 11;
 
     pub const DROP_TABLE: u8 = 0;
     pub const DELETE_TABLET: u8 = 1;

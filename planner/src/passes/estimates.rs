@@ -27,7 +27,10 @@ pub(crate) fn estimate(action: &Action) -> Estimate {
         Action::Reparent { .. } => (5, Some(1000)),
         Action::SetDurability { .. }
         | Action::ChangeTabletType { .. }
-        | Action::MendServer { .. } => (1, None),
+        | Action::MendServer { .. }
+        | Action::MendRouting { .. }
+        | Action::MendShard { .. }
+        | Action::EndHold { .. } => (1, None),
         Action::CreateTable { .. } | Action::InitSequence { .. } | Action::DropTable { .. } => {
             (1, None)
         }

@@ -14,6 +14,7 @@ mod estimates;
 mod foreign_keys;
 mod gates;
 mod keyspaces;
+mod left;
 mod moves;
 mod operation;
 mod origin;
@@ -142,7 +143,10 @@ fn find(desired: &Desired, live: &Live, destroy: bool) -> Survey {
     } else {
         moves::workflow_steps::steps(&view, &mut draft, &moves, &shards);
     }
-    servers::steps(&view, &mut draft, &shards);
+    if !destroy {
+        servers::steps(&view, &mut draft, &shards);
+        left::steps(&view, &mut draft, &shards);
+    }
     gates::steps(&view, &mut draft);
     users::steps(&view, &mut draft);
     removal::steps(&view, &mut draft, &moves, &previous, &shards, destroy);

@@ -115,7 +115,10 @@ impl<'a> Applied<'a> {
                     && !self.has_table(keyspace, table)
             }
             Action::ApplyVschema { keyspace, .. } => self.same(keyspace, "vschema"),
-            Action::MendServer { .. } => true,
+            Action::MendServer { .. }
+            | Action::MendRouting { .. }
+            | Action::MendShard { .. }
+            | Action::EndHold { .. } => true,
             Action::CreateUser { user, .. } | Action::AlterUser { user, .. } => {
                 let now = self.desired.users.get(user);
                 now.is_some_and(|now| previous.other(&["users", user]) == value(now).as_ref())

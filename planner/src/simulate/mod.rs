@@ -210,9 +210,32 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
         | Action::Soak { .. }
         | Action::CompleteWorkflow { .. }
         | Action::CancelWorkflow { .. } => workflows::apply(live, action),
-        Action::MendServer { alias, .. } => {
+        Action::MendServer {
+            alias, deviations, ..
+        } => {
             if let Some(observed) = live.observed.tablets.get_mut(alias) {
-                observed.deviations.retain(|d| !d.can_be_mended());
+                observed.deviations.retain(|d| !deviations.contains(d));
+            }
+        }
+        Action::MendRouting { before, after } => {
+            if records.routing == *before {
+                records.routing.clone_from(after);
+            }
+        }
+        Action::MendShard {
+            keyspace, shard, ..
+        } => {
+            let key = (keyspace.clone(), shard.clone());
+            if let Some(record) = records.shards.get_mut(&key) {
+                record.fenced = false;
+                record.serving_reads.clear();
+            }
+            let tablets = members(live, keyspace, shard);
+            set_roles(live, keyspace, shard, &tablets);
+        }
+        Action::EndHold { hold, since } => {
+            if records.holds.get(hold).is_some_and(|h| h.since == *since) {
+                records.holds.remove(hold);
             }
         }
         Action::CreateUser { user, verifier } => {

@@ -332,6 +332,11 @@ fn records_of(keys: &Keys, action: &Action) -> BTreeSet<String> {
         | Action::DropTable { .. }
         | Action::InitSequence { .. }
         | Action::MendServer { .. } => Vec::new(),
+        Action::MendRouting { .. } => vec![keys.routing()],
+        Action::MendShard {
+            keyspace, shard, ..
+        } => vec![keys.shard(keyspace, shard)],
+        Action::EndHold { hold, .. } => vec![keys.hold(hold)],
         Action::ApplyVschema { keyspace, .. } => vec![keys.vschema(keyspace)],
         Action::StartWorkflow {
             workflow, target, ..

@@ -22,6 +22,12 @@ pub(super) fn start(view: &View, way: &mut Way, shards: &[ShardWork]) {
         }
     }
     after.extend(way.reparents.iter().cloned());
+    // What is left of others must not be taken for this one's.
+    after.push(ids::mend_routing());
+    for work in of_move(of, shards) {
+        after.push(ids::mend_shard(work.keyspace, work.shard));
+        after.extend(work.kept.iter().map(|(t, _)| ids::mend_server(&t.alias)));
+    }
     for work in of_move(of, shards) {
         if *work.keyspace == target.keyspace && target.shards.contains(work.shard) {
             after.extend(leftovers::clearing(view, moves, work.keyspace, work.shard));
