@@ -11,6 +11,7 @@ use vtplan_state::model::{
 };
 
 use crate::desired::ApprovePoint;
+use crate::fit::Fit;
 use crate::seen::Deviation;
 
 /// The format of plan documents that this version writes.
@@ -34,6 +35,10 @@ pub struct Plan {
     /// What is so and a person may want to know: a kept table that the spec left out, fewer
     /// gates alive than asked for, a tablet that cannot be seen.
     pub notes: Vec<Note>,
+    /// What it needs of disks and connections, against what there was when it was made. Plans of
+    /// earlier versions have none.
+    #[serde(default, skip_serializing_if = "Fit::is_empty")]
+    pub fit: Fit,
 }
 
 impl Plan {

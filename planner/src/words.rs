@@ -1,4 +1,4 @@
-//! One step of a plan in words, and what of a cluster it belongs to.
+//! One step of a plan in words, and what of a cluster it belongs to; sizes in words.
 
 use vtplan_state::model::{
     HostName, KeyspaceName, ShardName, Side, TableName, WorkflowKind, WorkflowName, WorkflowSide,
@@ -6,6 +6,22 @@ use vtplan_state::model::{
 
 use crate::plan::{Action, Step};
 use crate::seen::Deviation;
+
+/// `1.5 GiB`.
+pub fn bytes(bytes: u64) -> String {
+    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
+    let mut unit = 0;
+    let mut size = bytes as f64;
+    while size >= 1024.0 && unit + 1 < UNITS.len() {
+        size /= 1024.0;
+        unit += 1;
+    }
+    if unit == 0 {
+        format!("{bytes} bytes")
+    } else {
+        format!("{size:.1} {}", UNITS[unit])
+    }
+}
 
 /// What a step does, as an order: `create tablet zone1-0000000100 (commerce/0, replica)`.
 pub fn describe(step: &Step) -> String {
