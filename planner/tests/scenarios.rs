@@ -8,6 +8,7 @@
 //! - `hosts CELL NAME... [capacity=N] [flavor=mysql]`: agents that come. `kill-host NAME`: one goes.
 //! - `disk HOST FREE [id=NAME] [new=BYTES] [connections=N]`: the room that its agent sees; sizes as
 //!   `10G` or `64M`. `disk HOST unknown`: it does not answer.
+//! - `measured copy|vdiff BYTES ROWS MS`: an earlier workflow took so long, of one shard.
 //! - `plan`: prints the plan. `fit`: what it needs of disks and connections. `steps`: prints its ids only.
 //! - `apply`: plans and does all steps. `apply-steps N`: the first N. `do ID`: one.
 //! - `canonical KS TABLE`: what a server prints for the spec's statement of the table.
@@ -47,8 +48,8 @@ use vtplan_planner::words::bytes;
 use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan, simulate};
 use vtplan_state::model::{
     CellName, Ending, FlavorKind, GateName, GateRecord, HostName, HostRecord, KeyspaceName,
-    ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias, TabletType, WorkflowSide,
-    WriteSwitch,
+    Measurement, ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias, TabletType,
+    WorkflowSide, WriteSwitch,
 };
 
 #[test]
@@ -201,6 +202,7 @@ impl<'a> World<'a> {
             ["hosts", cell, rest @ ..] => self.hosts(cell, rest),
             ["kill-host", name] => self.kill_host(name),
             ["disk", host, free, rest @ ..] => self.disk(host, free, rest),
+            ["measured", kind, size, rows, ms] => self.measured(kind, size, rows, ms),
             ["fit"] => match make_plan(self.desired(), &self.live) {
                 Ok(plan) => show_fit(&plan),
                 Err(errors) => show(Err(errors)),
@@ -351,6 +353,27 @@ impl<'a> World<'a> {
             total_bytes: 1 << 40,
         });
         self.live.observed.hosts.insert(host, room);
+        String::new()
+    }
+
+    fn measured(&mut self, kind: &str, size: &str, rows: &str, ms: &str) -> String {
+        let rates = &self.live.records.rates;
+        let measured = Measurement {
+            workflow: "earlier.one".to_owned(),
+            epoch: 1,
+            at: 0,
+            rows: rows.parse().unwrap(),
+            bytes: size_of(size),
+            shard_milliseconds: ms.parse().unwrap(),
+            shards: 1,
+            source: FlavorKind::MariaDb,
+            target: FlavorKind::MariaDb,
+        };
+        let next = match kind {
+            "copy" => rates.with_copy(measured),
+            _ => rates.with_vdiff(measured),
+        };
+        self.live.records.rates = next.expect("it says something");
         String::new()
     }
 

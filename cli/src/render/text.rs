@@ -5,6 +5,7 @@ use std::time::Duration;
 use owo_colors::{OwoColorize as _, Style};
 use vtplan_planner::plan::{Plan, Risk};
 
+use super::fit;
 pub use super::step::bytes as bytes_text;
 use super::step::describe;
 use super::summary::{risk_word, summary};
@@ -47,6 +48,9 @@ pub fn plan(plan: &Plan, options: &Options) -> String {
         text.push('\n');
     }
     text.push_str(&notes(plan));
+    if let Some(disks) = fit::disks(plan) {
+        text.push_str(&format!("{} {disks}\n", "Disk:".bold()));
+    }
     text.push_str(&format!("{} {}\n", "Plan:".bold(), summary(plan)));
     text
 }

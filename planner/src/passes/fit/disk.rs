@@ -160,10 +160,15 @@ where
             let there = self.tables(&target.keyspace, to);
             let mut left: u64 = 0;
             for table in tables {
+                let everywhere = self.is_reference(&target.keyspace, table);
                 let mut due: u64 = 0;
                 for from in &source.shards {
                     let seen = self.tables(&source.keyspace, from);
                     let bytes = seen.and_then(|t| t.get(table)).map_or(0, |t| t.bytes);
+                    if everywhere {
+                        due = due.max(bytes);
+                        continue;
+                    }
                     // Of a Reshard rows keep their ids; of a MoveTables they get new ones.
                     let of = match kind {
                         WorkflowKind::Reshard => from.key_range(),
@@ -176,6 +181,15 @@ where
             }
             self.add_to_shard(cause, &target.keyspace, to, written(left));
         }
+    }
+
+    /// Whether every shard has all rows of a table.
+    fn is_reference(&self, keyspace: &KeyspaceName, table: &TableName) -> bool {
+        let desired = self.view.desired.keyspaces.get(keyspace);
+        let live = self.view.live.records.vschemas.get(keyspace);
+        let vschema = desired.map(|d| &d.vschema).or(live);
+        let entry = vschema.and_then(|v| v.tables.get(table.as_str()));
+        entry.is_some_and(|entry| entry.is_reference())
     }
 
     /// Every tablet of a shard, of now and to be, needs so much.
