@@ -214,6 +214,7 @@ async fn vdiff(lab: &Lab, id: &str) -> VDiffRecord {
         tables: BTreeMap::new(),
         message: String::new(),
         ended_at: None,
+        started_at: None,
     };
     let key = lab.cluster.keys().vdiff(&keyspace(), &workflow(), id);
     lab.put(vec![Op::put(key.clone(), &record)]).await;

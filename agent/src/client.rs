@@ -11,7 +11,7 @@ use tonic::service::Interceptor;
 use tonic::service::interceptor::InterceptedService;
 use tonic::transport::{Channel, Endpoint};
 use tonic::{Code, Request, Status};
-use vtplan_planner::live::{Canonical, ObservedTablet};
+use vtplan_planner::live::{Canonical, ObservedHost, ObservedTablet};
 use vtplan_planner::seen::{Deviation, Seen};
 use vtplan_state::cluster::Cluster;
 use vtplan_state::export::Export;
@@ -178,6 +178,13 @@ pub struct AgentClient {
 /// Messages larger than gRPC's default of 4 MiB: all tables of a host's primaries.
 const MAX_ANSWER: usize = 256 << 20;
 
+/// What an agent sees.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct SeenHost {
+    pub tablets: BTreeMap<TabletAlias, ObservedTablet>,
+    pub room: ObservedHost,
+}
+
 impl AgentClient {
     pub fn host(&self) -> &HostName {
         &self.host
@@ -201,14 +208,10 @@ impl AgentClient {
             .map_err(|error| self.error(CallErrorKind::BadAnswer(error.to_string())))
     }
 
-    /// What the agent sees of its tablets. `tables`: with the definitions and statistics of the
+    /// What the agent sees of its tablets and its host. `tables`: with the definitions and statistics of the
     /// primaries' tables.
     /// `deviations`: looked for anew.
-    pub async fn observe(
-        &self,
-        tables: bool,
-        deviations: bool,
-    ) -> Result<BTreeMap<TabletAlias, ObservedTablet>, CallError> {
+    pub async fn observe(&self, tables: bool, deviations: bool) -> Result<SeenHost, CallError> {
         let limit = self.clients.timeouts.observe;
         let ask = v1::ObserveRequest {
             tables,
@@ -219,7 +222,15 @@ impl AgentClient {
         let answer = self
             .call(limit, |mut stub| async move { stub.observe(ask).await })
             .await?;
-        self.by_alias(answer.tablets)
+        let room = match answer.host.as_str() {
+            "" => ObservedHost::default(),
+            json => serde_json::from_str(json)
+                .map_err(|error| self.error(CallErrorKind::BadAnswer(format!("room: {error}"))))?,
+        };
+        Ok(SeenHost {
+            tablets: self.by_alias(answer.tablets)?,
+            room,
+        })
     }
 
     /// What the agent sees when it looks closely at its servers.

@@ -29,6 +29,7 @@ pub mod observe;
 pub mod proto;
 pub mod records_copy;
 pub mod register;
+pub mod room;
 pub mod run;
 pub mod service;
 pub mod sql;

@@ -7,16 +7,12 @@ use futures::StreamExt;
 use futures::stream;
 use thiserror::Error;
 use vtplan_planner::desired::Desired;
-use vtplan_planner::live::{
-    Canonical, Live, Observed, ObservedRole, ObservedTablet, RunningServer, ServerState,
-};
+use vtplan_planner::live::{Canonical, Live, Observed, ObservedRole, RunningServer, ServerState};
 use vtplan_state::cluster::Cluster;
-use vtplan_state::model::{
-    FlavorKind, HostName, HostRecord, KeyspaceName, Records, TabletAlias, TabletRecord,
-};
+use vtplan_state::model::{FlavorKind, HostName, HostRecord, KeyspaceName, Records, TabletRecord};
 use vtplan_state::store::StoreError;
 
-use crate::client::{AgentClients, CallError};
+use crate::client::{AgentClients, CallError, SeenHost};
 
 /// The live state, and which hosts could not be asked about theirs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -189,7 +185,7 @@ impl Observer {
     }
 }
 
-type Answer = Result<BTreeMap<TabletAlias, ObservedTablet>, CallError>;
+type Answer = Result<SeenHost, CallError>;
 
 fn merge(records: Records, answers: Vec<(HostRecord, Answer)>) -> Gathered {
     let mut observed = Observed::default();
@@ -206,7 +202,8 @@ fn merge(records: Records, answers: Vec<(HostRecord, Answer)>) -> Gathered {
     }
     for (host, answer) in answers {
         match answer {
-            Ok(tablets) => {
+            Ok(SeenHost { tablets, room }) => {
+                observed.hosts.insert(host.name.clone(), room);
                 for (alias, tablet) in tablets {
                     // A folder that was left on another host does not speak for the tablet.
                     let elsewhere = records
@@ -303,7 +300,8 @@ fn judges<'a>(
 mod tests {
     use super::*;
     use crate::client::CallErrorKind;
-    use vtplan_state::model::{CellName, ShardName, TabletType};
+    use vtplan_planner::live::ObservedTablet;
+    use vtplan_state::model::{CellName, ShardName, TabletAlias, TabletType};
 
     fn host(name: &str) -> HostRecord {
         HostRecord {
@@ -360,6 +358,13 @@ mod tests {
         records
     }
 
+    fn tablets_alone(tablets: BTreeMap<TabletAlias, ObservedTablet>) -> SeenHost {
+        SeenHost {
+            tablets,
+            ..SeenHost::default()
+        }
+    }
+
     #[test]
     fn hosts_without_an_agent_and_agents_without_an_answer_are_unseen() {
         let tablets = [tablet(100, "a"), tablet(101, "b"), tablet(102, "c")];
@@ -372,7 +377,10 @@ mod tests {
         let seen = BTreeMap::from([(tablets[0].alias.clone(), running(ObservedRole::Idle))]);
         let gathered = merge(
             records,
-            vec![(host("a"), Ok(seen)), (host("b"), Err(error))],
+            vec![
+                (host("a"), Ok(tablets_alone(seen))),
+                (host("b"), Err(error)),
+            ],
         );
         let observed: Vec<_> = gathered.live.observed.tablets.keys().collect();
         assert_eq!(observed, [&tablets[0].alias]);
@@ -392,7 +400,10 @@ mod tests {
         )]);
         let gathered = merge(
             records,
-            vec![(host("a"), Ok(right.clone())), (host("b"), Ok(stale))],
+            vec![
+                (host("a"), Ok(tablets_alone(right.clone()))),
+                (host("b"), Ok(tablets_alone(stale))),
+            ],
         );
         assert_eq!(gathered.live.observed.tablets, right);
     }

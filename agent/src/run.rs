@@ -30,6 +30,7 @@ use crate::host::Host;
 use crate::mysqld::{Program, Templates};
 use crate::records_copy;
 use crate::register;
+use crate::room::Room;
 use crate::service::{self, AgentService};
 use crate::stream::keeper;
 use crate::stream::progress::Streams;
@@ -137,6 +138,7 @@ impl Agent {
             tablets: tablets.clone(),
             streams: streams.clone(),
             copy: copy.clone(),
+            room: Room::new(host.clone()),
             health_changes: host.health_changes.subscribe(),
         };
         tasks.spawn(service::serve(listener, service, stopping.subscribe()));

@@ -294,6 +294,7 @@ impl Move {
             tables,
             message: String::new(),
             ended_at: None,
+            started_at: None,
         };
         let key = (self.from.cluster.keys()).vdiff(&record.keyspace, &record.workflow, id);
         self.from.put(vec![Op::put(key, &record)]).await;
@@ -472,6 +473,9 @@ async fn what_differs_is_found(moved: &Move) {
     let customer = table(&resumed, "customer");
     assert_eq!(customer.rows_compared, rows, "{resumed:#?}");
     assert_eq!(counts(customer), [0, 1, 5, 1], "{resumed:#?}");
+    // What it took tells a pace where it was done in one go.
+    assert_eq!(resumed.started_at, None);
+    assert!(differ.started_at.is_some() && customer.bytes_total > 0);
 
     // What cannot be compared.
     moved.request("turned", 7, BTreeMap::new()).await;

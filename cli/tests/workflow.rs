@@ -110,6 +110,7 @@ fn vdiff(workflow: &WorkflowRecord, state: VDiffState, missing: u64) -> VDiffRec
             .collect(),
         message: String::new(),
         ended_at: (state == VDiffState::Done).then_some(1_795_272_635_000),
+        started_at: None,
     }
 }
 

@@ -8,6 +8,7 @@ use vtplan_state::model::{
 };
 
 use crate::desired::{Desired, Policy};
+use crate::fit::Fit;
 use crate::live::Live;
 use crate::passes::make_plan;
 use crate::plan::{Action, Note, Plan, PlanError};
@@ -89,6 +90,8 @@ pub fn plan_against_spec(desired: &Desired, old: &Desired) -> Result<Plan, SpecE
             (*host, *mysql_port) = (None, None);
         }
     }
+    // It was judged for hosts that are made up.
+    plan.fit = Fit::default();
     plan.spec_digest = spec::digest(&desired);
     note(
         &mut plan,

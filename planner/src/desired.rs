@@ -152,6 +152,8 @@ pub struct ChangePolicy {
     pub window: Option<String>,
     /// Replication lag above which copying slows down, seconds.
     pub throttle_max_lag_seconds: u64,
+    #[serde(default, skip_serializing_if = "FitPolicy::is_refuse")]
+    pub fit: FitPolicy,
 }
 
 impl Default for ChangePolicy {
@@ -163,7 +165,25 @@ impl Default for ChangePolicy {
             approve: Vec::new(),
             window: None,
             throttle_max_lag_seconds: 5,
+            fit: FitPolicy::Refuse,
         }
+    }
+}
+
+/// What becomes of a plan that needs more disk or connections than there are (`changes.fit`).
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum FitPolicy {
+    /// There is no such plan: nothing begins.
+    #[default]
+    Refuse,
+    /// The plan says so. What it needs is an estimate, after all.
+    Warn,
+}
+
+impl FitPolicy {
+    pub fn is_refuse(&self) -> bool {
+        *self == Self::Refuse
     }
 }
 

@@ -3,7 +3,7 @@
 //! - [`spec`]: reads YAML and KDL into a [`desired::Desired`], with every problem at its place.
 //! - [`desired`] and [`live`]: the two values that a plan is a function of.
 //! - [`lint`]: what is valid and nevertheless unwise in a spec.
-//! - [`plan`]: what a plan is. [`passes`] make it.
+//! - [`plan`]: what a plan is; [`fit`]: whether there is room for it. [`passes`] make both.
 //! - [`ids`]: the names of steps; [`words`]: steps as people read them.
 //! - [`document`]: a plan for programs, and its JSON Schema.
 //! - [`export`]: the live state as a file. [`against`]: plans without a cluster.
@@ -20,6 +20,7 @@ pub mod desired;
 pub mod document;
 pub mod drift;
 pub mod export;
+pub mod fit;
 pub mod ids;
 pub mod lint;
 pub mod live;

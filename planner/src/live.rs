@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
-use vtplan_state::model::{FlavorKind, KeyspaceName, Records, TableName, TabletAlias};
+use vtplan_state::model::{FlavorKind, HostName, KeyspaceName, Records, TableName, TabletAlias};
 
 use crate::seen::Deviation;
 
@@ -18,6 +18,9 @@ pub struct Observed {
     /// One for each tablet that a live agent told of. A tablet of the records that is missing
     /// here is on a host whose agent did not answer.
     pub tablets: BTreeMap<TabletAlias, ObservedTablet>,
+    /// One for each host whose agent told of it. Exports of earlier versions have none.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub hosts: BTreeMap<HostName, ObservedHost>,
     /// For a desired `CREATE TABLE` statement: the definition that a server of the keyspace
     /// prints (`SHOW CREATE TABLE`) after running it in a scratch database. Statements that no
     /// server has been asked about are missing.
@@ -26,6 +29,32 @@ pub struct Observed {
     /// so. Such a plan is for reading.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub no_servers: bool,
+}
+
+/// What a host has room for.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedHost {
+    /// Where its tablets' folders are. `None`: its agent cannot tell.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub disk: Option<ObservedDisk>,
+    /// What the folder of a new tablet takes before it holds any row, bytes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub new_tablet_bytes: Option<u64>,
+    /// `max_connections` of the servers that its agent sets up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub max_connections: Option<u32>,
+}
+
+/// A file system.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ObservedDisk {
+    /// The same for all agents whose tablets are on it, as on a machine with several agents. Empty: no
+    /// other agent's are.
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub id: String,
+    /// What a process without privileges may still write, bytes.
+    pub free_bytes: u64,
+    pub total_bytes: u64,
 }
 
 /// What a server makes of a desired statement.

@@ -11,6 +11,7 @@ use vtplan_state::model::{
 };
 
 use crate::desired::ApprovePoint;
+use crate::fit::Fit;
 use crate::seen::Deviation;
 
 /// The format of plan documents that this version writes.
@@ -34,6 +35,10 @@ pub struct Plan {
     /// What is so and a person may want to know: a kept table that the spec left out, fewer
     /// gates alive than asked for, a tablet that cannot be seen.
     pub notes: Vec<Note>,
+    /// What it needs of disks and connections, against what there was when it was made. Plans of
+    /// earlier versions have none.
+    #[serde(default, skip_serializing_if = "Fit::is_empty")]
+    pub fit: Fit,
 }
 
 impl Plan {
@@ -110,6 +115,35 @@ pub struct Estimate {
     pub bytes: Option<u64>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub write_pause_ms: Option<u64>,
+    /// Of a copy or a comparison: what `seconds` is reckoned with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rate: Option<Rate>,
+}
+
+/// How fast one shard of a source is copied or compared. Shards go side by side.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Rate {
+    pub bytes_per_second: u64,
+    /// No table is taken to go faster, however small its rows are.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub rows_per_second: Option<u64>,
+    pub basis: Basis,
+    /// How many workflows of this cluster it was measured of.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub measurements: u32,
+}
+
+/// How a rate is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Basis {
+    /// Nothing was measured yet.
+    Assumed,
+    Measured,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// What a step does. Each is done when the live state shows it, and may be run twice.

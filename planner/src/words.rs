@@ -4,7 +4,7 @@ use vtplan_state::model::{
     HostName, KeyspaceName, ShardName, Side, TableName, WorkflowKind, WorkflowName, WorkflowSide,
 };
 
-use crate::plan::{Action, Step};
+use crate::plan::{Action, Basis, Rate, Step};
 use crate::seen::Deviation;
 
 /// `1.5 GiB`.
@@ -20,6 +20,25 @@ pub fn bytes(bytes: u64) -> String {
         format!("{bytes} bytes")
     } else {
         format!("{size:.1} {}", UNITS[unit])
+    }
+}
+
+/// `40 MiB/s`, `1.5 MiB/s`.
+pub fn speed(rate: &Rate) -> String {
+    let second = rate.bytes_per_second;
+    if (10 << 20..1 << 30).contains(&second) {
+        format!("{} MiB/s", second >> 20)
+    } else {
+        format!("{}/s", bytes(second))
+    }
+}
+
+/// `as measured in 3 workflows`, `assumed`.
+pub fn as_measured(rate: &Rate) -> String {
+    match (rate.basis, rate.measurements) {
+        (Basis::Assumed, _) => "assumed".to_owned(),
+        (Basis::Measured, 1) => "as measured in 1 workflow".to_owned(),
+        (Basis::Measured, n) => format!("as measured in {n} workflows"),
     }
 }
 

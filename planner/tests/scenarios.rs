@@ -6,7 +6,10 @@
 //!
 //! - `file NAME`: a file beside the spec. `spec`: the spec, YAML. `secret NAME VALUE`: the environment.
 //! - `hosts CELL NAME... [capacity=N] [flavor=mysql]`: agents that come. `kill-host NAME`: one goes.
-//! - `plan`: prints the plan. `steps`: prints its ids only.
+//! - `disk HOST FREE [id=NAME] [new=BYTES] [connections=N]`: the room that its agent sees; sizes as
+//!   `10G` or `64M`. `disk HOST unknown`: it does not answer.
+//! - `measured copy|vdiff BYTES ROWS MS`: an earlier workflow took so long, of one shard.
+//! - `plan`: prints the plan. `fit`: what it needs of disks and connections. `steps`: prints its ids only.
 //! - `apply`: plans and does all steps. `apply-steps N`: the first N. `do ID`: one.
 //! - `canonical KS TABLE`: what a server prints for the spec's statement of the table.
 //! - `definition KS/SHARD TABLE`: what it prints for the table that is there.
@@ -34,17 +37,20 @@ use serde_json::Value;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::document::{self, Against, Document};
 use vtplan_planner::drift;
-use vtplan_planner::live::{Canonical, Live, ObservedTable, ServerState};
+use vtplan_planner::live::{
+    Canonical, Live, ObservedDisk, ObservedHost, ObservedTable, ServerState,
+};
 use vtplan_planner::plan::{
     Action, NumberedColumn, Origin, Plan, PlanError, Risk, SequenceRaise, Step, WorkflowOperation,
 };
 use vtplan_planner::seen::{Deviation, Seen, SeenTable, fingerprint};
 use vtplan_planner::spec::{self, Secrets};
+use vtplan_planner::words::bytes;
 use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan, simulate};
 use vtplan_state::model::{
     CellName, Ending, FlavorKind, GateName, GateRecord, HoldRecord, HostName, HostRecord,
-    KeyspaceName, ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias, TabletType,
-    WorkflowSide, WriteSwitch,
+    KeyspaceName, Measurement, ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias,
+    TabletType, WorkflowSide, WriteSwitch,
 };
 
 #[test]
@@ -196,6 +202,12 @@ impl<'a> World<'a> {
             ["spec"] => self.spec(text),
             ["hosts", cell, rest @ ..] => self.hosts(cell, rest),
             ["kill-host", name] => self.kill_host(name),
+            ["disk", host, free, rest @ ..] => self.disk(host, free, rest),
+            ["measured", kind, size, rows, ms] => self.measured(kind, size, rows, ms),
+            ["fit"] => match make_plan(self.desired(), &self.live) {
+                Ok(plan) => show_fit(&plan),
+                Err(errors) => show(Err(errors)),
+            },
             ["plan"] => {
                 let plan = make_plan(self.desired(), &self.live);
                 self.show(plan)
@@ -318,6 +330,52 @@ impl<'a> World<'a> {
             };
             self.live.records.hosts.insert(name, record);
         }
+        String::new()
+    }
+
+    fn disk(&mut self, host: &str, free: &str, rest: &[&str]) -> String {
+        let host = HostName::new(host).unwrap();
+        if free == "unknown" {
+            self.live.observed.hosts.remove(&host);
+            return String::new();
+        }
+        let mut id = String::new();
+        let mut room = ObservedHost::default();
+        for option in rest {
+            match option.split_once('=').unwrap() {
+                ("id", name) => name.clone_into(&mut id),
+                ("new", size) => room.new_tablet_bytes = Some(size_of(size)),
+                ("connections", most) => room.max_connections = most.parse().ok(),
+                other => panic!("no such option: {other:?}"),
+            }
+        }
+        room.disk = Some(ObservedDisk {
+            id,
+            free_bytes: size_of(free),
+            total_bytes: 1 << 40,
+        });
+        self.live.observed.hosts.insert(host, room);
+        String::new()
+    }
+
+    fn measured(&mut self, kind: &str, size: &str, rows: &str, ms: &str) -> String {
+        let rates = &self.live.records.rates;
+        let measured = Measurement {
+            workflow: "earlier.one".to_owned(),
+            epoch: 1,
+            at: 0,
+            rows: rows.parse().unwrap(),
+            bytes: size_of(size),
+            shard_milliseconds: ms.parse().unwrap(),
+            shards: 1,
+            source: FlavorKind::MariaDb,
+            target: FlavorKind::MariaDb,
+        };
+        let next = match kind {
+            "copy" => rates.with_copy(measured),
+            _ => rates.with_vdiff(measured),
+        };
+        self.live.records.rates = next.expect("it says something");
         String::new()
     }
 
@@ -608,6 +666,48 @@ impl<'a> World<'a> {
         observed.tables = None;
         String::new()
     }
+}
+
+/// `10G`, `64M`, bytes.
+fn size_of(text: &str) -> u64 {
+    let (number, unit) = match text.as_bytes().last() {
+        Some(b'G') => (&text[..text.len() - 1], 1 << 30),
+        Some(b'M') => (&text[..text.len() - 1], 1 << 20),
+        _ => (text, 1),
+    };
+    number.parse::<u64>().unwrap() * unit
+}
+
+fn show_fit(plan: &Plan) -> String {
+    let mut out = String::new();
+    for disk in &plan.fit.disks {
+        let hosts: Vec<&str> = disk.hosts.iter().map(|h| h.as_str()).collect();
+        let free = match disk.free_bytes {
+            Some(free) => format!("of {} free", bytes(free)),
+            None => "of nobody knows how much".to_owned(),
+        };
+        let (hosts, needed) = (hosts.join(", "), bytes(disk.needed_bytes));
+        writeln!(out, "{hosts}: {needed} {free}: {:?}", disk.verdict).unwrap();
+        for need in &disk.needs {
+            let tablets: Vec<String> = need.tablets.iter().map(ToString::to_string).collect();
+            let (size, on) = (bytes(need.bytes), tablets.join(", "));
+            writeln!(out, "    {:?}: {size} on {on}", need.cause).unwrap();
+        }
+    }
+    for c in &plan.fit.connections {
+        let (needed, gates, limit) = (c.needed, c.gates, c.limit);
+        let verdict = c.verdict;
+        writeln!(
+            out,
+            "{}: {needed} + {gates} of {limit}: {verdict:?}",
+            c.tablet
+        )
+        .unwrap();
+    }
+    for note in &plan.notes {
+        writeln!(out, "note: {}: {}", note.object, note.text).unwrap();
+    }
+    out
 }
 
 fn show(plan: Result<Plan, Vec<PlanError>>) -> String {

@@ -7,13 +7,18 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use mysql_async::Pool;
+use serde_json::Value;
+use vtplan_tests::inside::Inside;
 use vtplan_tests::lab::Lab;
 use vtplan_tests::servers::Server;
 use vtplan_tests::writer::{Habits, Item, TABLE, Writer, Written, read_all};
 
-/// A cluster with `item` in keyspace `shop`, unsharded, or in keyspace `store` with these shards.
+/// Moves with `item`: enough rows that the pace of their copy says something.
+const BULK: &str = "create table bulk (id bigint primary key, filler varbinary(4000))";
+
+/// A cluster with `item` and `bulk` in keyspace `shop`, unsharded, or in keyspace `store` with these shards.
 fn spec(lab: &Lab, name: &str, place: Place, tablets: &str) -> String {
-    let schema = lab.write("item.sql", &format!("{TABLE};\n"));
+    let schema = lab.write("item.sql", &format!("{TABLE};\n{BULK};\n"));
     let other = lab.write(
         "other.sql",
         "create table other (id bigint primary key, n bigint);\n",
@@ -46,7 +51,9 @@ keyspaces:
     tablets: {{ zone1: {{ {tablets} }} }}
     schema: {schema}
     vindexes: {{ xxhash: {{ type: xxhash }} }}
-    tables: {{ item: {{ vindexes: [{{ column: owner, name: xxhash }}] }} }}
+    tables:
+      item: {{ vindexes: [{{ column: owner, name: xxhash }}] }}
+      bulk: {{ vindexes: [{{ column: id, name: xxhash }}] }}
 "
         )
     };
@@ -54,9 +61,11 @@ keyspaces:
         Place::Shop => {
             let both = lab.write(
                 "both.sql",
-                &format!("{TABLE};\ncreate table other (id bigint primary key, n bigint);\n"),
+                &format!(
+                    "{TABLE};\n{BULK};\ncreate table other (id bigint primary key, n bigint);\n"
+                ),
             );
-            text += &format!("    schema: {both}\n    tables: {{ item: , other: }}\n");
+            text += &format!("    schema: {both}\n    tables: {{ item: , bulk: , other: }}\n");
         }
         Place::Store(shards) => {
             text += &format!("    schema: {other}\n    tables: {{ other: }}\n");
@@ -70,7 +79,7 @@ keyspaces:
     durability: {durability}
     tablets: {{ zone1: {{ {tablets} }} }}
     schema: {schema}
-    tables: {{ item: }}
+    tables: {{ item: , bulk: }}
 "
             );
         }
@@ -157,6 +166,48 @@ async fn warm_up(pool: &Pool, habits: &Habits, seed: u64) -> Written {
     written
 }
 
+async fn fill_bulk(lab: &Lab) {
+    for from in (0..600).step_by(100) {
+        let rows = (from..from + 100).map(|id| format!("({id}, repeat('x', 4000))"));
+        let rows = rows.collect::<Vec<_>>().join(", ");
+        let insert = format!("insert into bulk (id, filler) values {rows}");
+        let none = lab.query::<u64>("zone1", "", &insert).await;
+        assert_eq!(none.expect("rows"), Vec::<u64>::new());
+    }
+}
+
+/// What the plan for a spec says of its copy's rate, and of the room that it needs.
+async fn check_estimates(lab: &Lab, spec: &str) {
+    let plan = lab.run(&["plan", spec, "--format", "json"]).expect(0);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("a plan");
+    let mut steps = plan["steps"].as_array().expect("steps").iter();
+    let copy = steps
+        .find(|s| s["kind"] == "wait-for-copy")
+        .expect("a copy");
+    let rate = &copy["estimate"]["rate"];
+    assert_eq!(rate["basis"], "measured", "{copy:#}");
+    assert_eq!(rate["measurements"], 1, "{copy:#}");
+    let disk = &plan["fit"]["disks"][0];
+    let number = |field: &str| disk[field].as_u64().unwrap_or(0);
+    assert!(number("free_bytes") > 0, "{disk:#}");
+    assert!(number("needed_bytes") > 2 * 4000 * 600, "{disk:#}");
+    let tablets = disk["needs"].as_array().expect("needs").iter();
+    let mut of_tablets = tablets.filter(|n| n["cause"] == "new_tablets");
+    let fresh = of_tablets.next().and_then(|n| n["bytes"].as_u64());
+    eprintln!("{disk:#}\n{rate:#}");
+    assert!(fresh > Some(64 << 20), "{disk:#}");
+
+    let inside = Inside::open(lab, "shop").await;
+    let rates = inside.records().await.rates;
+    let [measured] = &rates.copies[..] else {
+        panic!("not one copy: {rates:?}");
+    };
+    assert_eq!(measured.workflow, "store.shop2store");
+    // Rows that are written while others are copied may be followed instead.
+    assert!(measured.rows >= 600, "{measured:?}");
+    assert!(measured.bytes >= 4000 * 600, "{measured:?}");
+}
+
 /// MoveTables, then 1→2, 2→4, 4→2 and an uneven N→M, all under the writer.
 async fn data_moves_under_a_random_writer(server: Server, seed: u64) {
     let mut lab = Lab::new("shop", server);
@@ -169,6 +220,7 @@ async fn data_moves_under_a_random_writer(server: Server, seed: u64) {
     // Without a keyspace, and the table without one: it is the cluster's only `item` all the time.
     let pool = lab.client("zone1", "");
     let habits = habits("item", true);
+    fill_bulk(&lab).await;
     let before = warm_up(&pool, &habits, seed).await;
 
     let writer = Writer::go_on(&pool, habits.clone(), seed + 1, before.rows);
@@ -192,6 +244,9 @@ async fn data_moves_under_a_random_writer(server: Server, seed: u64) {
         let writer = Writer::go_on(&pool, habits.clone(), seed + 2 + number as u64, rows);
         let name = format!("stage-{number}.yaml");
         let next = spec(&lab, &name, Place::Store(shards), tablets);
+        if number == 0 {
+            check_estimates(&lab, &next).await;
+        }
         apply_beside(&lab, &next).await;
         tokio::time::sleep(Duration::from_millis(500)).await;
         let written = writer.finish().await;

@@ -312,9 +312,16 @@ async fn a_tablet_that_finds_the_disk_full_is_made_when_there_is_room() {
     std::fs::create_dir_all(lab.dir().join("hosts")).expect("a folder");
     std::os::unix::fs::symlink(disk.path(), lab.agent_data("host1")).expect("a link");
     let spec = lab.write("small.yaml", SMALL);
+    let anyway = SMALL.replace("keyspaces:", "changes: { fit: warn }\nkeyspaces:");
+    let anyway = lab.write("anyway.yaml", &anyway);
     lab.start_agent("host1", "zone1");
     let lab_folder = lab.agent_data("host1").display().to_string();
-    let apply = lab.start("apply", &["apply", &spec, "--auto-approve"]);
+    // Nothing begins, unless the spec says that it may all the same.
+    for args in [vec!["plan", &spec], vec!["apply", &spec, "--auto-approve"]] {
+        let parts = ["host1", "its disk, which has", "1 new tablet", "fit: warn"];
+        fails_with(lab.run(&args), &parts);
+    }
+    let apply = lab.start("apply", &["apply", &anyway, "--auto-approve"]);
     lab.until("the apply says that the disk is full", |_| {
         let log = apply.log();
         let folder = lab_folder.as_str();
@@ -323,7 +330,7 @@ async fn a_tablet_that_finds_the_disk_full_is_made_when_there_is_room() {
     });
     disk.remount("size=2g");
     succeeds(&lab, apply);
-    lab.run(&["plan", &spec, "--detailed-exitcode"]).expect(0);
+    lab.run(&["plan", &anyway, "--detailed-exitcode"]).expect(0);
 }
 
 #[tokio::test(flavor = "multi_thread")]

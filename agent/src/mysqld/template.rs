@@ -34,15 +34,27 @@ impl Templates {
         Self { dir, as_root }
     }
 
+    /// The one for this program, if it was made already.
+    pub fn ready(&self, program: &Program) -> Option<PathBuf> {
+        let template = self.path(program);
+        template.is_dir().then_some(template)
+    }
+
+    fn path(&self, program: &Program) -> PathBuf {
+        let name = program.version.to_string().replace(' ', "-").to_lowercase();
+        self.dir.join(name)
+    }
+
     /// The data folder to copy for a server of this program.
     pub async fn get(&self, program: &Program, flavor: &dyn Flavor) -> Result<PathBuf, AgentError> {
         let _making = MAKING.lock().await;
-        let name = program.version.to_string().replace(' ', "-").to_lowercase();
-        let template = self.dir.join(&name);
+        let template = self.path(program);
         if template.is_dir() {
             return Ok(template);
         }
-        let tmp = self.dir.join(format!("{name}.{}.tmp", std::process::id()));
+        let mut tmp = template.clone().into_os_string();
+        tmp.push(format!(".{}.tmp", std::process::id()));
+        let tmp = PathBuf::from(tmp);
         let made = self.make(program, flavor, &tmp, &template).await;
         if made.is_err() {
             // What is in the way of the next try, and on a full disk of everybody.

@@ -30,6 +30,7 @@ use crate::proto::v1::{
     WaitForPositionResponse, WaitForStreamRequest, WaitForStreamResponse,
 };
 use crate::records_copy::Copy;
+use crate::room::Room;
 use crate::stream::progress::Streams;
 use crate::stream::wait::wait_for_stream;
 use crate::tablet::Tablet;
@@ -81,6 +82,7 @@ pub struct AgentService {
     pub tablets: Arc<Tablets>,
     pub streams: Arc<Streams>,
     pub copy: Arc<Copy>,
+    pub room: Room,
     /// Changes when a tablet's health has.
     pub health_changes: watch::Receiver<u64>,
 }
@@ -178,8 +180,11 @@ impl Agent for AgentService {
             Ok::<_, Status>((tablet.alias().to_string(), json))
         });
         let tablets = futures::future::try_join_all(looks).await?;
+        let room = serde_json::to_string(&self.room.observe())
+            .map_err(|e| Status::internal(e.to_string()))?;
         Ok(Response::new(ObserveResponse {
             tablets: tablets.into_iter().collect(),
+            host: room,
         }))
     }
 

@@ -218,7 +218,10 @@ impl Attempt<'_> {
         let tables = self.tables(&server, targets).await.map_err(by_server)?;
         if !all_copied {
             self.begin_copy(&server, targets).await?;
+            let measured = self.progress.copying();
             while !(self.copy_once(targets, &tables, &hurry, floor.as_ref())).await? {}
+            // Whoever sees that it is copied sees also how long that took.
+            drop(measured);
             self.end_copy(targets).await?;
         }
         set_all(targets, "state = 'following', message = ''").await?;
@@ -321,13 +324,16 @@ impl Attempt<'_> {
         // Only to show how far it is; a source that does not say is no reason not to copy.
         if let Ok(Ok(sizes)) = timeout(Duration::from_secs(5), self.sizes(source)).await {
             self.progress.update(|status| {
+                let mut all = 0;
                 for table in &mut status.tables {
                     let size = sizes.iter().find(|(name, ..)| *name == table.table);
-                    if let Some((_, rows, bytes)) = size {
+                    if let Some((_, rows, bytes, indexes)) = size {
                         table.rows_total = table.rows_copied.max(*rows);
                         table.bytes_total = table.bytes_copied.max(*bytes);
+                        all += bytes + indexes;
                     }
                 }
+                status.table_bytes = all;
             });
         }
         Ok(())
@@ -370,21 +376,26 @@ impl Attempt<'_> {
     }
 
     /// Rows and bytes of the tables, as the server estimates them.
-    async fn sizes(&self, source: &SourceServer) -> Result<Vec<(String, u64, u64)>, StreamError> {
+    /// Of all tables: name, rows, bytes of rows, bytes of indexes.
+    async fn sizes(
+        &self,
+        source: &SourceServer,
+    ) -> Result<Vec<(String, u64, u64, u64)>, StreamError> {
         let mut conn = Connection::open(source.address()).await?;
         if source.address().flavor == vtplan_state::model::FlavorKind::MySql {
             let fresh = "SET SESSION information_schema_stats_expiry = 0";
             conn.run("reading sizes of tables", fresh).await?;
         }
         let query = format!(
-            "SELECT table_name, table_rows, data_length FROM information_schema.tables \
+            "SELECT table_name, table_rows, data_length, index_length \
+             FROM information_schema.tables \
              WHERE table_schema = {}",
             literal(self.plan.work.from_keyspace.as_str())
         );
         let rows = conn.query("reading sizes of tables", &query).await?;
         let sizes = rows
             .iter()
-            .map(|row| (text(row, 0), number(row, 1), number(row, 2)));
+            .map(|row| (text(row, 0), number(row, 1), number(row, 2), number(row, 3)));
         Ok(sizes.collect())
     }
 
@@ -521,6 +532,8 @@ impl Attempt<'_> {
                     progress.count(rows, bytes);
                     progress.update(|status| {
                         let table = status.tables.iter_mut().find(|t| *t.table == *chunk.table);
+                        status.measured_rows += rows;
+                        status.measured_bytes += bytes;
                         if let Some(table) = table {
                             table.rows_copied += rows;
                             table.bytes_copied += bytes;

@@ -81,6 +81,14 @@ impl Progress {
         self.lock().meter.count(Instant::now(), rows, bytes);
     }
 
+    /// Measures the time until what it gives is dropped as one of copying.
+    pub fn copying(&self) -> Copying<'_> {
+        Copying {
+            progress: self,
+            since: Instant::now(),
+        }
+    }
+
     /// Tells when a person asks to try again.
     pub fn resumed(&self) -> watch::Receiver<u64> {
         self.resumed.subscribe()
@@ -88,6 +96,21 @@ impl Progress {
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A copy under way.
+pub struct Copying<'a> {
+    progress: &'a Progress,
+    since: Instant,
+}
+
+impl Drop for Copying<'_> {
+    fn drop(&mut self) {
+        let took = self.since.elapsed().as_millis();
+        let took = u64::try_from(took).unwrap_or(u64::MAX);
+        self.progress
+            .update(|status| status.measured_ms = status.measured_ms.saturating_add(took));
     }
 }
 

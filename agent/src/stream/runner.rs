@@ -153,6 +153,10 @@ fn carry_over(status: &StreamStatus, next: &StreamPlan) -> StreamStatus {
     if fresh.epoch == status.epoch {
         fresh.tables.clone_from(&status.tables);
         fresh.copied = status.copied;
+        fresh.measured_rows = status.measured_rows;
+        fresh.measured_bytes = status.measured_bytes;
+        fresh.measured_ms = status.measured_ms;
+        fresh.table_bytes = status.table_bytes;
         for target in &mut fresh.targets {
             let known = status.targets.iter().find(|t| t.shard == target.shard);
             if let Some(known) = known {

@@ -165,6 +165,7 @@ pub async fn request_vdiff(
         tables: Default::default(),
         message: String::new(),
         ended_at: None,
+        started_at: None,
     };
     let note = Note {
         what: "a comparison",

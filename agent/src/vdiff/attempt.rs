@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use tokio::select;
 use tokio::time::sleep;
-use vtplan_state::model::{TableName, WorkflowRecord, WorkflowSide};
+use vtplan_state::model::{FlavorKind, TableName, VDiffTable, WorkflowRecord, WorkflowSide};
+use vtplan_state::store::unix_millis;
 
 use super::VDiffError;
 use super::pause::Streams;
@@ -49,6 +50,9 @@ pub async fn attempt(access: &Access<'_>, ticket: &mut Ticket) -> Result<(), VDi
     let (mut of_sources, mut of_targets) = opened?;
     went_on?;
 
+    let begun = |found: &VDiffTable| found.done || found.compared_to.is_some();
+    let fresh = !ticket.record.tables.values().any(begun);
+    ticket.record.started_at = fresh.then(unix_millis);
     ticket.tell("comparing").await?;
     let names: Vec<String> = to.shards.iter().map(ToString::to_string).collect();
     for table in &tables {
@@ -172,18 +176,23 @@ async fn tables(
     Ok(tables)
 }
 
-/// Puts estimates of the tables' rows into the record, for progress.
+/// Puts estimates of the tables' rows and bytes into the record, for progress.
 async fn estimate(
     ticket: &mut Ticket,
     workflow: &WorkflowRecord,
     sources: &[SourceServer],
 ) -> Result<(), VDiffError> {
-    let mut rows: BTreeMap<TableName, u64> = BTreeMap::new();
+    let mut sizes: BTreeMap<TableName, (u64, u64)> = BTreeMap::new();
     let keyspace = &workflow.reads_from().keyspace;
     for server in sources {
         let mut conn = Connection::open(server.address(), None).await?;
+        if server.address().flavor == FlavorKind::MySql {
+            let fresh = "SET SESSION information_schema_stats_expiry = 0".to_owned();
+            conn.rows("counting the tables' rows", fresh).await?;
+        }
         let query = format!(
-            "SELECT TABLE_NAME, COALESCE(TABLE_ROWS, 0) FROM information_schema.TABLES \
+            "SELECT TABLE_NAME, COALESCE(TABLE_ROWS, 0), \
+             COALESCE(DATA_LENGTH, 0) + COALESCE(INDEX_LENGTH, 0) FROM information_schema.TABLES \
              WHERE TABLE_SCHEMA = {}",
             crate::flavor::literal(keyspace.as_str())
         );
@@ -193,14 +202,16 @@ async fn estimate(
                 String::from_utf8_lossy(cell).into_owned()
             };
             if let Ok(name) = TableName::new(text(0)) {
-                *rows.entry(name).or_default() += text(1).parse().unwrap_or(0);
+                let number = |i: usize| text(i).parse().unwrap_or(0);
+                let size: &mut (u64, u64) = sizes.entry(name).or_default();
+                *size = (size.0 + number(1), size.1 + number(2));
             }
         }
         conn.close().await;
     }
     for name in &workflow.tables {
         let found = ticket.record.tables.entry(name.clone()).or_default();
-        found.rows_total = rows.get(name).copied().unwrap_or(0);
+        (found.rows_total, found.bytes_total) = sizes.get(name).copied().unwrap_or_default();
     }
     Ok(())
 }

@@ -3,6 +3,7 @@
 //! - [`view`]: a plan as a tree of objects, which [`text`] and [`markdown`] write down; [`moves`]: its
 //!   workflows.
 //! - [`step`]: one step in words (the planner's), [`summary`] a whole plan in one line.
+//! - [`fit`]: what a plan needs of disks.
 //! - [`dot`], [`json`]: a plan for Graphviz and for programs.
 //! - [`picture`]: a running cluster. [`workflow`], [`vdiff`]: data on its way, and comparisons of it.
 //! - [`sarif`]: findings of `lint` for code scanning.
@@ -12,6 +13,7 @@
 
 pub mod dot;
 pub mod drift;
+pub mod fit;
 pub mod json;
 pub mod markdown;
 pub mod moves;

@@ -7,7 +7,7 @@ use vtplan_planner::desired::ApprovePoint;
 use vtplan_planner::plan::{Action, Estimate, Step};
 use vtplan_state::model::{Side, TabletType, WorkflowKind};
 
-use super::step::{list, sides, workflow_of};
+use super::step::{as_measured, list, sides, speed, workflow_of};
 use super::table::rows;
 use super::text::bytes_text;
 use super::view::{Item, Sign};
@@ -31,7 +31,7 @@ pub fn item(steps: &[&Step]) -> Item {
         }
         let mut child = child(step);
         if matches!(step.action, Action::WaitForCopy { .. }) {
-            child.detail = size(&copy);
+            child.detail = format!("{}{}", size(&copy), rate(&copy));
             child.seconds = copy.seconds;
         }
         item.children.push(child);
@@ -87,6 +87,7 @@ fn copy(steps: &[&Step]) -> Estimate {
             sum.seconds = sum.seconds.max(step.estimate.seconds);
             sum.rows = sum.rows.max(step.estimate.rows);
             sum.bytes = sum.bytes.max(step.estimate.bytes);
+            sum.rate = sum.rate.or(step.estimate.rate);
         }
     }
     sum
@@ -103,13 +104,24 @@ pub fn size(estimate: &Estimate) -> String {
     }
 }
 
+/// ` (at 40 MiB/s, assumed)`, where it takes so long that one may ask.
+fn rate(estimate: &Estimate) -> String {
+    const LONG: u64 = 10;
+    match &estimate.rate {
+        Some(rate) if estimate.seconds >= LONG => {
+            format!(" (at {}, {})", speed(rate), as_measured(rate))
+        }
+        _ => String::new(),
+    }
+}
+
 fn child(step: &Step) -> Item {
     let (sign, title, detail) = match &step.action {
         Action::WaitForCopy { .. } => (Sign::Move, "copy".to_owned(), String::new()),
         Action::Vdiff { .. } => (
             Sign::Move,
             "VDiff".to_owned(),
-            "all rows must be equal".to_owned(),
+            format!("all rows must be equal{}", rate(&step.estimate)),
         ),
         Action::WaitForApproval { point, .. } => (
             Sign::Keep,

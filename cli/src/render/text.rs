@@ -5,6 +5,8 @@ use std::time::Duration;
 use owo_colors::{OwoColorize as _, Style};
 use vtplan_planner::plan::{Plan, Risk};
 
+use super::fit;
+pub use super::step::bytes as bytes_text;
 use super::step::describe;
 use super::summary::{risk_word, summary};
 use super::table::{pad, rows as table_rows};
@@ -46,6 +48,9 @@ pub fn plan(plan: &Plan, options: &Options) -> String {
         text.push('\n');
     }
     text.push_str(&notes(plan));
+    if let Some(disks) = fit::disks(plan) {
+        text.push_str(&format!("{} {disks}\n", "Disk:".bold()));
+    }
     text.push_str(&format!("{} {}\n", "Plan:".bold(), summary(plan)));
     text
 }
@@ -119,22 +124,6 @@ fn by_hand(plan: &Plan) -> String {
     }
     text.push('\n');
     text
-}
-
-/// `1.5 GiB`.
-pub fn bytes_text(bytes: u64) -> String {
-    const UNITS: [&str; 5] = ["bytes", "KiB", "MiB", "GiB", "TiB"];
-    let mut unit = 0;
-    let mut size = bytes as f64;
-    while size >= 1024.0 && unit + 1 < UNITS.len() {
-        size /= 1024.0;
-        unit += 1;
-    }
-    if unit == 0 {
-        format!("{bytes} bytes")
-    } else {
-        format!("{size:.1} {}", UNITS[unit])
-    }
 }
 
 fn notes(plan: &Plan) -> String {

@@ -46,7 +46,7 @@ pub struct PoolLimits {
 impl Default for PoolLimits {
     fn default() -> Self {
         Self {
-            max: 100,
+            max: vtplan_state::model::GATE_CONNECTIONS as usize,
             min_idle: 2,
             wait: Duration::from_secs(10),
             idle: Duration::from_secs(60),

@@ -21,6 +21,7 @@ use serde::{Serialize, Serializer};
 use serde_json::Value;
 use vtplan_state::model::Revision;
 
+use crate::fit::Fit;
 use crate::plan::{Action, Origin, Plan, Step};
 use crate::words::describe;
 
@@ -71,7 +72,20 @@ impl Serialize for Document<'_> {
         map.serialize_entry("approvals", &policy::approvals(plan))?;
         map.serialize_entry("waits", &policy::waits(plan))?;
         map.serialize_entry("notes", &plan.notes)?;
+        map.serialize_entry("fit", &FitDocument(&plan.fit))?;
         map.serialize_entry("steps", &Steps(&plan.steps))?;
+        map.end()
+    }
+}
+
+/// Both lists, also where they are empty.
+struct FitDocument<'a>(&'a Fit);
+
+impl Serialize for FitDocument<'_> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut map = serializer.serialize_map(Some(2))?;
+        map.serialize_entry("disks", &self.0.disks)?;
+        map.serialize_entry("connections", &self.0.connections)?;
         map.end()
     }
 }

@@ -315,6 +315,7 @@ fn plan() -> Value {
             ("approvals", list(approval()), true),
             ("waits", list(wait()), true),
             ("notes", list(note()), true),
+            ("fit", fit(), true),
             (
                 "steps",
                 described(
@@ -447,6 +448,70 @@ fn note() -> Value {
     )
 }
 
+fn fit() -> Value {
+    let verdict = || json!({ "enum": ["fits", "tight", "does_not_fit", "unknown"] });
+    let need = object(
+        "What takes room on a disk.",
+        &[
+            (
+                "cause",
+                json!({ "enum": ["new_tablets", "copy", "running_copy", "rebuilt_table"] }),
+                true,
+            ),
+            (
+                "object",
+                text("The workflow or the table that it is for."),
+                false,
+            ),
+            ("bytes", count("How much."), true),
+            ("tablets", list(json!({ "$ref": "#/$defs/alias" })), true),
+        ],
+    );
+    let disk = object(
+        "A file system that the plan needs room on.",
+        &[
+            (
+                "hosts",
+                described(
+                    list(json!({ "$ref": "#/$defs/name" })),
+                    "Several where agents share a machine.",
+                ),
+                true,
+            ),
+            ("needed_bytes", count("An estimate."), true),
+            (
+                "free_bytes",
+                count("When planning; missing where nobody knows."),
+                false,
+            ),
+            (
+                "total_bytes",
+                count("Its size; missing where nobody knows."),
+                false,
+            ),
+            ("verdict", verdict(), true),
+            ("needs", list(need), true),
+        ],
+    );
+    let connections = object(
+        "A server to which there may be too many connections.",
+        &[
+            ("tablet", json!({ "$ref": "#/$defs/alias" }), true),
+            ("needed", count("What streams and agents open."), true),
+            ("gates", count("What gates may open on top."), true),
+            ("limit", count("Its `max_connections`."), true),
+            ("verdict", verdict(), true),
+        ],
+    );
+    object(
+        "What the plan needs of disks and connections, against what there was when it was made.",
+        &[
+            ("disks", list(disk), true),
+            ("connections", list(connections), true),
+        ],
+    )
+}
+
 fn refusal() -> Value {
     let error = object(
         "Why.",
@@ -471,6 +536,30 @@ fn refusal() -> Value {
 fn step(kind: &str, fields: &[Field]) -> Value {
     let any = json!({ "type": ["object", "string", "null"] });
     let approval = json!({ "anyOf": [{ "$ref": "#/$defs/approval" }, { "type": "null" }] });
+    let rate = object(
+        "Of a copy or a comparison: how fast one shard of the source is taken to go.",
+        &[
+            (
+                "bytes_per_second",
+                count("As statistics of servers count bytes."),
+                true,
+            ),
+            (
+                "rows_per_second",
+                count("The most that is expected."),
+                false,
+            ),
+            (
+                "basis",
+                described(
+                    json!({ "enum": ["assumed", "measured"] }),
+                    "Measured: of earlier workflows of this cluster.",
+                ),
+                true,
+            ),
+            ("measurements", count("How many workflows."), false),
+        ],
+    );
     let estimate = object(
         "What it is expected to take.",
         &[
@@ -478,6 +567,7 @@ fn step(kind: &str, fields: &[Field]) -> Value {
             ("rows", count("How many rows it is about."), false),
             ("bytes", count("How many bytes it is about."), false),
             ("write_pause_ms", count("How long writes wait."), false),
+            ("rate", rate, false),
         ],
     );
     let changed = object(

@@ -11,6 +11,7 @@ mod definitions;
 pub mod digest;
 mod draft;
 mod estimates;
+mod fit;
 mod foreign_keys;
 mod gates;
 mod keyspaces;
@@ -40,13 +41,20 @@ pub use operation::make_operation_plan;
 use std::collections::BTreeMap;
 
 use crate::desired::{ChangePolicy, Desired, DriftPolicy, Policy};
+use crate::fit::Fit;
 use crate::live::Live;
 use crate::plan::{Note, PLAN_FORMAT, Plan, PlanError, Step};
 
 /// The ordered plan that leads from `live` to `desired`. A pure function: equal inputs give
-/// byte-equal plans. All problems are reported at once, sorted.
+/// byte-equal plans. All problems are reported at once, sorted; whether a plan fits is looked at
+/// when there is one.
 pub fn make_plan(desired: &Desired, live: &Live) -> Result<Plan, Vec<PlanError>> {
-    plan(desired, live, false)
+    let mut plan = plan(desired, live, false)?;
+    let (fit, notes) = fit::judge(&view::View::new(desired, live), &plan.steps)?;
+    plan.fit = fit;
+    plan.notes.extend(notes);
+    plan.notes.sort();
+    Ok(plan)
 }
 
 /// The plan that deletes everything of a cluster, data included: `vtplan destroy`. As with
@@ -57,7 +65,7 @@ pub fn make_destroy_plan(cluster: &str, live: &Live) -> Result<Plan, Vec<PlanErr
 }
 
 /// The steps and notes of [`make_plan`] alone, without the digests, which cost more than the rest
-/// when the state is large.
+/// when the state is large, and whether or not they fit: what a plan that was begun has left is done.
 pub fn make_steps(
     desired: &Desired,
     live: &Live,
@@ -75,6 +83,7 @@ fn plan(desired: &Desired, live: &Live, destroy: bool) -> Result<Plan, Vec<PlanE
         live_digest: digest::live_digest(live),
         steps,
         notes,
+        fit: Fit::default(),
     })
 }
 

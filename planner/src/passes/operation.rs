@@ -9,6 +9,7 @@ use super::moves::workflow_steps::Way;
 use super::moves::{Move, Moves};
 use super::view::View;
 use crate::desired::{ChangePolicy, Desired, VDiffPolicy};
+use crate::fit::Fit;
 use crate::live::Live;
 use crate::plan::{Operation, PLAN_FORMAT, Plan, PlanError, WorkflowOperation};
 
@@ -45,6 +46,8 @@ pub fn make_operation_plan(
         live_digest: digest::live_digest(live),
         steps,
         notes,
+        // Nothing begins that needs more than is used.
+        fit: Fit::default(),
     })
 }
 

@@ -16,7 +16,9 @@ use super::model::{
 use super::source::{Sp, Span};
 use super::tree::{Entry, Form, Node, Value};
 use super::values::duration;
-use crate::desired::{ApprovePoint, OnRemove, PasswordSource, PolicyException, VDiffPolicy};
+use crate::desired::{
+    ApprovePoint, FitPolicy, OnRemove, PasswordSource, PolicyException, VDiffPolicy,
+};
 use crate::drift::Kind as DriftKind;
 use crate::lint::Level;
 
@@ -307,6 +309,10 @@ fn changes(node: &Node) -> Changes {
             .collect(),
         window: text(node.get("window")),
         throttle_max_lag: millis(node.get("throttle").and_then(|t| t.get("max_lag"))),
+        fit: word(
+            node.get("fit"),
+            &[("refuse", FitPolicy::Refuse), ("warn", FitPolicy::Warn)],
+        ),
     }
 }
 

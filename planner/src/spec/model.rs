@@ -7,7 +7,9 @@ use vtplan_state::model::{
 };
 
 use super::source::Sp;
-use crate::desired::{ApprovePoint, OnRemove, PasswordSource, PolicyException, VDiffPolicy};
+use crate::desired::{
+    ApprovePoint, FitPolicy, OnRemove, PasswordSource, PolicyException, VDiffPolicy,
+};
 use crate::drift::Kind as DriftKind;
 use crate::lint::Level;
 
@@ -142,6 +144,7 @@ pub struct Changes {
     pub window: Option<Sp<String>>,
     /// Milliseconds.
     pub throttle_max_lag: Option<Sp<u64>>,
+    pub fit: Option<Sp<FitPolicy>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

@@ -409,6 +409,7 @@ fn changes(spec: &Spec) -> ChangePolicy {
             .throttle_max_lag
             .as_ref()
             .map_or(default.throttle_max_lag_seconds, |t| t.value.div_ceil(1000)),
+        fit: changes.fit.as_ref().map_or(default.fit, |f| f.value),
     }
 }
 

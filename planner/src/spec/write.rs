@@ -11,7 +11,7 @@ use super::diag::SpecErrors;
 use super::format::{convert, format};
 use crate::desired::{
     ApprovePoint, BackupPolicy, ChangePolicy, Desired, DesiredKeyspace, DesiredTablets,
-    DriftPolicy, OnRemove, PasswordSource, VDiffPolicy,
+    DriftPolicy, FitPolicy, OnRemove, PasswordSource, VDiffPolicy,
 };
 
 /// A spec as text.
@@ -248,8 +248,10 @@ impl Yaml {
         }
         self.text.push('\n');
         self.line(0, "changes:");
-        if changes.vdiff == VDiffPolicy::Skip {
-            self.line(1, "vdiff: skip");
+        match changes.vdiff {
+            VDiffPolicy::Required => {}
+            VDiffPolicy::EveryValue => self.line(1, "vdiff: every_value"),
+            VDiffPolicy::Skip => self.line(1, "vdiff: skip"),
         }
         if changes.soak_seconds != usual.soak_seconds {
             let soak = duration(changes.soak_seconds.saturating_mul(1000));
@@ -269,6 +271,9 @@ impl Yaml {
         if changes.throttle_max_lag_seconds != usual.throttle_max_lag_seconds {
             let lag = duration(changes.throttle_max_lag_seconds.saturating_mul(1000));
             self.line(1, &std::format!("throttle: {{ max_lag: {lag} }}"));
+        }
+        if changes.fit == FitPolicy::Warn {
+            self.line(1, "fit: warn");
         }
     }
 

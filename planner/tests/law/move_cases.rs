@@ -8,12 +8,12 @@ use vtplan_planner::desired::{
     ApprovePoint, ChangePolicy, Desired, DesiredKeyspace, DesiredTable, DesiredTablets, OnRemove,
     VDiffPolicy,
 };
-use vtplan_planner::live::{Canonical, Live, ObservedTable};
+use vtplan_planner::live::{Canonical, Live, ObservedDisk, ObservedHost, ObservedTable};
 use vtplan_planner::plan::{Operation, WorkflowOperation};
 use vtplan_planner::{make_operation_plan, make_steps, simulate};
 use vtplan_state::model::{
-    AutoIncrement, ColumnVindex, Durability, FlavorKind, HostRecord, KeyspaceName, ShardName, Side,
-    SpecRecord, SwitchPhase, TableName, TabletType, VSchemaKeyspace, VSchemaTable,
+    AutoIncrement, ColumnVindex, Durability, FlavorKind, HostRecord, KeyspaceName, Measurement,
+    ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletType, VSchemaKeyspace, VSchemaTable,
     VindexDefinition, WriteSwitch,
 };
 
@@ -435,5 +435,38 @@ pub fn live(case: &MoveCase) -> Live {
             });
         }
     }
+    observe_hosts(&mut live, &mut numbers);
     live
+}
+
+/// Hosts with room, some of them on one machine; and copies that were measured.
+fn observe_hosts(live: &mut Live, numbers: &mut Numbers) {
+    let hosts: Vec<_> = live.records.hosts.keys().cloned().collect();
+    for host in hosts {
+        let disk = ObservedDisk {
+            id: ["", "a", "b"][numbers.below(3)].to_owned(),
+            free_bytes: 1 << 40,
+            total_bytes: 1 << 41,
+        };
+        let room = ObservedHost {
+            disk: (numbers.below(8) > 0).then_some(disk),
+            new_tablet_bytes: Some(200 << 20),
+            max_connections: Some(100_000),
+        };
+        live.observed.hosts.insert(host, room);
+    }
+    for _ in 0..numbers.below(4) {
+        let copies = live.records.rates.with_copy(Measurement {
+            workflow: "earlier.one".to_owned(),
+            epoch: 1,
+            at: 0,
+            rows: 1_000,
+            bytes: (1 + numbers.below(100) as u64) << 20,
+            shard_milliseconds: 1_000,
+            shards: 1,
+            source: FlavorKind::MariaDb,
+            target: FlavorKind::MariaDb,
+        });
+        live.records.rates = copies.expect("it says something");
+    }
 }

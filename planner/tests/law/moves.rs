@@ -106,6 +106,34 @@ fn equal_inputs_give_byte_equal_plans_whose_dependencies_come_first() {
     });
 }
 
+/// Room that is enough for all of a plan is enough for what is left of it.
+#[test]
+fn a_plan_that_fits_still_fits_wherever_it_was_cut() {
+    let count = Cell::new(0u32);
+    on_moves(200, |case, desired, live, steps| {
+        let mut live = live.clone();
+        let fit = make_plan(desired, &live)
+            .expect("there was a plan before")
+            .fit;
+        for disk in &fit.disks {
+            for host in &disk.hosts {
+                let room = live.observed.hosts.get_mut(host);
+                if let Some(seen) = room.and_then(|room| room.disk.as_mut()) {
+                    seen.free_bytes = disk.needed_bytes;
+                    count.set(count.get() + 1);
+                }
+            }
+        }
+        prop_assert!(make_plan(desired, &live).is_ok());
+        let done = some_in_any_order(steps, &mut Numbers::new(case.seed));
+        simulate::apply_all(&mut live, done.iter().copied());
+        let rest = make_plan(desired, &live);
+        prop_assert!(rest.is_ok(), "{:?}", rest.err());
+        Ok(())
+    });
+    assert!(count.get() > 100, "plans hardly ever needed room");
+}
+
 /// The invariants of every moment: for each type of tablets the serving shards of a keyspace cover the
 /// range once; each table that had rows is somewhere complete, and names lead there.
 fn sound(live: &Live, steps: &[Step], with_rows: &[&str], when: &str) -> Checked {

@@ -17,6 +17,7 @@ pub fn prefixes(keys: &Keys) -> Vec<String> {
         "holds/",
         "hosts/",
         "keyspaces/",
+        "rates",
         "routing",
         "spec",
         "tablets/",
@@ -75,6 +76,7 @@ enum Place {
     Shard(KeyspaceName, ShardName),
     Tablet(TabletAlias),
     Routing,
+    Rates,
     User(String),
     Workflow(KeyspaceName, WorkflowName),
     Hold(String),
@@ -89,6 +91,7 @@ impl Place {
             ["cluster"] => Self::Cluster,
             ["spec"] => Self::Spec,
             ["routing"] => Self::Routing,
+            ["rates"] => Self::Rates,
             ["cells", cell] => Self::Cell(cell.parse().ok()?),
             ["hosts", host] => Self::Host(host.parse().ok()?),
             ["gates", gate] => Self::Gate(gate.parse().ok()?),
@@ -124,6 +127,7 @@ impl Place {
             | Self::Gate(_)
             | Self::GateConfig(_)
             | Self::Workflow(..)
+            | Self::Rates
             | Self::User(_) => false,
         }
     }
@@ -182,6 +186,7 @@ fn put(
         Place::Cluster => records.cluster = Some(cluster_record(entry, url)?),
         Place::Spec => records.spec = Some(entry.json()?),
         Place::Routing => records.routing = entry.json()?,
+        Place::Rates => records.rates = entry.json()?,
         Place::Cell(name) => drop(records.cells.insert(name, entry.json()?)),
         Place::Host(name) => drop(records.hosts.insert(name, entry.json()?)),
         Place::Gate(name) => drop(records.gates.insert(name, entry.json()?)),
@@ -214,6 +219,7 @@ fn delete(records: &mut Records, keys: &Keys, key: &str) -> Touched {
         Place::Cluster => records.cluster = None,
         Place::Spec => records.spec = None,
         Place::Routing => records.routing = Default::default(),
+        Place::Rates => records.rates = Default::default(),
         Place::Cell(name) => drop(records.cells.remove(&name)),
         Place::Host(name) => drop(records.hosts.remove(&name)),
         Place::Gate(name) => drop(records.gates.remove(&name)),

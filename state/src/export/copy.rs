@@ -23,6 +23,9 @@ impl Export {
         entries.put(keys.cluster(), &records.cluster);
         entries.put(keys.credentials(), credentials);
         entries.put(keys.routing(), &records.routing);
+        if !records.rates.is_empty() {
+            entries.put(keys.rates(), &records.rates);
+        }
         if let Some(spec) = &records.spec {
             entries.put(keys.spec(), spec);
         }

@@ -7,6 +7,9 @@ use serde::{Deserialize, Serialize};
 use super::names::{CellName, GateName};
 use super::{Revision, UnixMillis};
 
+/// How many connections a gate opens to one server, at most.
+pub const GATE_CONNECTIONS: u32 = 100;
+
 /// Key `gate-config/<cell>`: what the spec says of a cell's gates. A gate reads it at start and
 /// follows it. Gate processes, as agents, are started by `vtplan up` or a host's service manager.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

@@ -118,6 +118,10 @@ impl Keys {
     pub fn credentials(&self) -> String {
         self.under("credentials/servers")
     }
+    /// How fast data was copied and compared.
+    pub fn rates(&self) -> String {
+        self.under("rates")
+    }
     /// There while records are put back from a copy and are not whole yet.
     pub fn restoring(&self) -> String {
         self.under("restoring")

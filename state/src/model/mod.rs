@@ -10,6 +10,7 @@ pub mod keys;
 pub mod keyspace;
 pub mod names;
 pub mod plan;
+pub mod rates;
 pub mod records;
 pub mod routing;
 pub mod tablet;
@@ -18,7 +19,7 @@ pub mod vschema;
 pub mod workflow;
 
 pub use cluster::{CellRecord, ClusterRecord, Credentials, RECORD_FORMAT, SpecRecord};
-pub use gate::{GateConfigRecord, GateRecord};
+pub use gate::{GATE_CONNECTIONS, GateConfigRecord, GateRecord};
 pub use history::HistoryRecord;
 pub use host::{FlavorKind, HostRecord};
 pub use key_range::{KeyRange, KeyspaceId, ShardName};
@@ -27,6 +28,7 @@ pub use names::{CellName, GateName, HostName, KeyspaceName, NameError, TableName
 pub use plan::{
     ActivePlan, PlanControl, PlanRecord, PlanStatus, StepProgress, StepState, StepWork,
 };
+pub use rates::{Measurement, RatesRecord};
 pub use records::Records;
 pub use routing::{RoutingRule, RoutingRules};
 pub use tablet::{TabletAlias, TabletRecord, TabletType};

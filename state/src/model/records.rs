@@ -7,8 +7,8 @@ use serde::{Deserialize, Serialize};
 use super::names::{CellName, GateName, HostName, KeyspaceName, WorkflowName};
 use super::{
     CellRecord, ClusterRecord, GateConfigRecord, GateRecord, HoldRecord, HostRecord,
-    KeyspaceRecord, Revision, RoutingRules, ShardName, ShardRecord, SpecRecord, TabletAlias,
-    TabletRecord, UserRecord, VSchemaKeyspace, WorkflowRecord,
+    KeyspaceRecord, RatesRecord, Revision, RoutingRules, ShardName, ShardRecord, SpecRecord,
+    TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace, WorkflowRecord,
 };
 
 /// What the store holds of a cluster, read at one revision: everything that plans are made from
@@ -35,6 +35,8 @@ pub struct Records {
     pub workflows: BTreeMap<KeyspaceName, BTreeMap<WorkflowName, WorkflowRecord>>,
     #[serde(default)]
     pub holds: BTreeMap<String, HoldRecord>,
+    #[serde(default, skip_serializing_if = "RatesRecord::is_empty")]
+    pub rates: RatesRecord,
 }
 
 impl Records {

@@ -293,6 +293,9 @@ pub struct VDiffRecord {
     pub message: String,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended_at: Option<UnixMillis>,
+    /// When it began to compare, if it did so in one go.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started_at: Option<UnixMillis>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -312,6 +315,9 @@ pub struct VDiffTable {
     pub rows_compared: u64,
     /// An estimate, for progress.
     pub rows_total: u64,
+    /// Of the side that is read, by its servers' statistics.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub bytes_total: u64,
     /// Rows of the side that is read that the other lacks.
     pub missing: u64,
     /// Rows that only the other side has.
@@ -339,6 +345,11 @@ pub struct VDiffSample {
     pub source: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub target: Option<String>,
+}
+
+/// For fields that are left out when there is nothing to say.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 impl VDiffTable {

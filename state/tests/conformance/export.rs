@@ -4,7 +4,9 @@
 use tokio::time::timeout;
 use vtplan_state::cluster::{Cluster, RecordsWatch};
 use vtplan_state::export::{Export, Mode, RestoreError, Restored, restore};
-use vtplan_state::model::{KeyspaceName, KeyspaceRecord, PlanControl};
+use vtplan_state::model::{
+    FlavorKind, KeyspaceName, KeyspaceRecord, Measurement, PlanControl, RatesRecord,
+};
 use vtplan_state::store::{Lock, LockRecord, Op, StoreError, Txn, lock::TryLock};
 
 use crate::kv::commit;
@@ -37,12 +39,30 @@ async fn shop(lab: &Lab) -> Cluster {
         }
         commit(cluster.store(), txn).await;
     }
+    let put = Op::put(cluster.keys().rates(), &rates());
+    commit(cluster.store(), Txn::new().then(put)).await;
     let large = "x".repeat(600_000);
     for number in 0..3 {
         let put = Op::put(cluster.keys().plan_chunk("p", number), &large);
         commit(cluster.store(), Txn::new().then(put)).await;
     }
     cluster
+}
+
+/// What was measured.
+fn rates() -> RatesRecord {
+    let copies = RatesRecord::default().with_copy(Measurement {
+        workflow: "customer.commerce2customer".to_owned(),
+        epoch: 1,
+        at: 5,
+        rows: 1_000,
+        bytes: 1 << 20,
+        shard_milliseconds: 50,
+        shards: 1,
+        source: FlavorKind::MariaDb,
+        target: FlavorKind::MySql,
+    });
+    copies.expect("it says something")
 }
 
 async fn taken(cluster: &Cluster) -> Export {
@@ -101,6 +121,12 @@ async fn records_are_put_back_as_they_were_there_and_in_another_store(lab: &Lab)
     assert_eq!(without_traces(&moved), without_traces(&export));
     assert!(moved.revision() > export.revision());
     assert_eq!(other.history().await.unwrap().len(), 1);
+    // What agents keep of it is the same.
+    let records = other.load_records().await.unwrap();
+    assert_eq!(records.rates, rates());
+    let credentials = other.ensure_credentials().await.unwrap();
+    let copy = Export::of_records(&records, &credentials).unwrap();
+    assert_eq!(copy.entries()["rates"], moved.entries()["rates"]);
 
     wipe(&cluster).await;
     let back = put_back(&cluster, &moved, Mode::IntoEmpty).await.unwrap();

@@ -26,7 +26,7 @@ fn spec(lab: &Lab, name: &str, moved: bool) -> String {
 cluster: shop
 cells: [zone1, zone2]
 users: {{ app: {{ password_env: VTPLAN_APP_PASSWORD }} }}
-changes: {{ vdiff: required }}
+changes: {{ vdiff: required, fit: warn }}
 keyspaces:
   shop:
     durability: none

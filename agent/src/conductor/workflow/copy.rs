@@ -1,9 +1,8 @@
 //! Waits until every row is copied.
 
 use vtplan_state::model::{KeyspaceName, WorkflowName};
-use vtplan_state::store::Txn;
 
-use super::{policy, record, start, streams};
+use super::{policy, rates, record, start, streams};
 use crate::conductor::step::{Outcome, Progress};
 use crate::conductor::write::Fenced;
 
@@ -29,7 +28,8 @@ pub async fn wait(
     }
     let mut next = loaded.record.clone();
     next.copied = true;
-    loaded.write(to, next, Txn::new()).await?;
+    let rates = rates::of_copy(to, &records, &loaded.record, &seen).await?;
+    loaded.write(to, next, rates).await?;
     match work {
         Some(work) => Err(Outcome::Worked(work)),
         None => Ok(()),

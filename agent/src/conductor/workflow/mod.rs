@@ -5,6 +5,7 @@
 //! - [`vdiff`]: a full comparison that must find no difference.
 //! - [`policy`]: what waits for a person, for time or for a window.
 //! - [`ending`]: Complete and Cancel.
+//! - [`rates`]: what is kept of how fast copies and comparisons were.
 //! - [`routing`]: where gates send what a workflow is about, as its record says.
 //! - [`record`]: the record itself, read and written under the lock.
 //! - [`vt`]: what stands of it in `_vt`.
@@ -12,6 +13,7 @@
 pub mod copy;
 pub mod ending;
 pub mod policy;
+pub mod rates;
 pub mod record;
 pub mod routing;
 pub mod start;

@@ -25,10 +25,41 @@ pub struct StreamSeen {
     /// Whether every row is on its target.
     pub copied: bool,
     pub work: StepWork,
+    /// What the agent has seen of the copy. `None`: nothing.
+    pub measured: Option<Measured>,
     /// Of the copy, at the rate of now.
     pub seconds_left: Option<u64>,
     /// Why it goes slower than it could; empty: it does not.
     pub throttled: String,
+}
+
+/// How much was copied in which time.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Measured {
+    pub rows: u64,
+    /// As tables count them on the server that is read.
+    pub bytes: u64,
+    pub milliseconds: u64,
+}
+
+impl Measured {
+    /// Streams count the bytes of values; on a server a row takes more, and indexes come to that.
+    fn of(status: &v1::StreamStatus, copied: u64) -> Option<Self> {
+        if status.measured_rows == 0 || status.measured_ms == 0 {
+            return None;
+        }
+        // More than that is a table that was emptied before and has not been made smaller since.
+        const MOST: u64 = 8;
+        let (table, values) = (status.table_bytes, copied.max(1));
+        let bytes =
+            u128::from(status.measured_bytes) * u128::from(table.max(values)) / u128::from(values);
+        let bytes = u64::try_from(bytes).unwrap_or(u64::MAX);
+        Some(Self {
+            rows: status.measured_rows,
+            bytes: bytes.min(status.measured_bytes.saturating_mul(MOST)),
+            milliseconds: status.measured_ms,
+        })
+    }
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -68,7 +99,9 @@ impl StreamSeen {
         }
         // Rates are never negative, and far below the range's end.
         work.rows_per_second = status.rows_per_second.max(0.0) as u64;
+        let measured = Measured::of(&status, work.bytes_done);
         Ok(Self {
+            measured,
             epoch: status.epoch,
             from_side,
             from_shard,
@@ -173,6 +206,25 @@ impl Streams {
     /// Whether every row of every stream is on its target.
     pub fn copied(&self) -> bool {
         self.missing.is_empty() && self.found.values().all(|s| s.copied)
+    }
+
+    /// What all streams together have been seen to copy, with their times added up. `None` where some
+    /// were not seen from beginning to end, for what is left of them may be of another pace.
+    pub fn measured(&self) -> Option<Measured> {
+        let mut all = Measured::default();
+        for stream in self.found.values() {
+            let Some(measured) = stream.measured else {
+                // A shard that has no rows took no time.
+                if stream.work.rows_done == 0 {
+                    continue;
+                }
+                return None;
+            };
+            all.rows = all.rows.saturating_add(measured.rows);
+            all.bytes = all.bytes.saturating_add(measured.bytes);
+            all.milliseconds = all.milliseconds.saturating_add(measured.milliseconds);
+        }
+        (all.milliseconds > 0).then_some(all)
     }
 
     /// What keeps the streams from being at most `most` behind, if anything does.

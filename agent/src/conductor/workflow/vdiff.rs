@@ -9,7 +9,7 @@ use vtplan_state::model::{
 use vtplan_state::store::{Compare, Op, Txn};
 
 use super::record::Loaded;
-use super::{policy, record, streams};
+use super::{policy, rates, record, streams};
 use crate::conductor::step::{Outcome, Progress};
 use crate::conductor::write::Fenced;
 
@@ -47,6 +47,7 @@ pub async fn compare(
             tables: Default::default(),
             message: String::new(),
             ended_at: None,
+            started_at: None,
         };
         return request(to, record, vdiff, key, first).await;
     };
@@ -103,7 +104,8 @@ async fn passed(to: Fenced<'_>, mut loaded: Loaded, vdiff: &VDiffRecord) -> Resu
         ));
     }
     next.vdiff_passed = true;
-    loaded.write(to, next, Txn::new()).await?;
+    let rates = rates::of_vdiff(to, &loaded.record, vdiff).await?;
+    loaded.write(to, next, rates).await?;
     Err(Outcome::Worked(work(vdiff)))
 }
 
@@ -217,6 +219,7 @@ mod tests {
             tables: [("corder".parse().unwrap(), table)].into(),
             message: String::new(),
             ended_at: None,
+            started_at: None,
         };
         let text = report(&record, &vdiff);
         for part in [

@@ -209,7 +209,11 @@ async fn ask(copy: &Export, further: &[String]) -> Vec<Answer> {
     join_all(agents.values().map(|agent| async {
         Answer {
             records: agent.records().await,
-            tablets: agent.observe(false, false).await.unwrap_or_default(),
+            tablets: agent
+                .observe(false, false)
+                .await
+                .unwrap_or_default()
+                .tablets,
         }
     }))
     .await

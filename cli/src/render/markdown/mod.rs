@@ -14,6 +14,7 @@ use vtplan_planner::document::policy::{ApprovalFor, approvals, inferred, waits};
 use vtplan_planner::plan::{Plan, Risk, Step};
 
 use self::escape::{block, code, cut, html, sentence};
+use super::fit;
 use super::moves::size;
 use super::step::describe;
 use super::summary::{changes, risk_word, totals};
@@ -170,6 +171,9 @@ impl Comment {
             );
         }
         let _ = writeln!(text, "\n**Plan:** {}", totals(plan));
+        if let Some(disks) = fit::disks(plan) {
+            let _ = writeln!(text, "\n**Disk:** {}", sentence(&cut(&disks, LINE)));
+        }
         let moves: Vec<_> = inferred(plan);
         for (at, moved) in moves.iter().enumerate() {
             if at == 20 {

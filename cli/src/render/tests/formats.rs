@@ -6,7 +6,7 @@ use std::path::Path;
 
 use insta::assert_snapshot;
 use vtplan_planner::desired::Desired;
-use vtplan_planner::live::Live;
+use vtplan_planner::live::{Live, ObservedDisk, ObservedHost};
 use vtplan_planner::plan::{Action, Plan, PlanError};
 use vtplan_planner::spec::{self, NoSecrets};
 use vtplan_planner::{make_destroy_plan, make_plan, simulate};
@@ -72,6 +72,19 @@ impl World {
                 tablets_dir: String::new(),
             };
             live.records.hosts.insert(name, record);
+        }
+        for (name, free) in [("db1", 80), ("db2", 90), ("db3", 100)] {
+            let room = ObservedHost {
+                disk: Some(ObservedDisk {
+                    id: String::new(),
+                    free_bytes: free << 30,
+                    total_bytes: 200 << 30,
+                }),
+                new_tablet_bytes: Some(200 << 20),
+                max_connections: Some(500),
+            };
+            let name = HostName::new(name).expect("a name");
+            live.observed.hosts.insert(name, room);
         }
         let desired = load(COMMERCE);
         Self { live, desired }
@@ -217,4 +230,33 @@ fn a_plan_that_is_refused() {
     assert!(world.live.records.keyspaces.contains_key(&keyspace));
     let errors = make_plan(&world.desired, &world.live).expect_err("tables are not changed");
     refused("refused", &errors);
+}
+
+/// Twice 100 GiB of rows go to new tablets, on db1 and db2, or db2 and db3.
+fn crowded() -> World {
+    let mut world = World::moved();
+    for tablet in world.live.observed.tablets.values_mut() {
+        for table in tablet.tables.iter_mut().flat_map(BTreeMap::values_mut) {
+            (table.rows, table.bytes) = (1_000_000_000, 60 << 30);
+        }
+    }
+    world
+}
+
+#[test]
+fn a_plan_that_does_not_fit_is_refused_before_it_starts() {
+    let world = crowded();
+    let errors = make_plan(&world.desired, &world.live).expect_err("the disks are too small");
+    assert!(
+        errors.iter().all(|e| e.code == "does-not-fit"),
+        "{errors:?}"
+    );
+    refused("does-not-fit", &errors);
+}
+
+#[test]
+fn a_plan_that_does_not_fit_goes_ahead_where_the_spec_says_so() {
+    let mut world = crowded();
+    world.desired = load(&MOVED.replace("changes: {", "changes: { fit: warn,"));
+    check("fit-warn", &world.plan());
 }

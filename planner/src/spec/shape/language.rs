@@ -451,6 +451,12 @@ static CHANGES: Struct = Struct {
             Shape::Struct(&THROTTLE),
             "What copying holds back for.",
         ),
+        field(
+            "fit",
+            word(&["refuse", "warn"]),
+            "What becomes of a plan that needs more disk or connections than there are, by its \
+             estimates. Default: refuse.",
+        ),
     ],
 };
 

@@ -79,6 +79,7 @@ struct Seen {
     turns: u64,
     undone: u64,
     completed: u64,
+    measured: usize,
     cancelled: u64,
 }
 
@@ -290,12 +291,20 @@ impl Simulation {
             return Err(format!("holds are left: {:?}", records.holds.keys()));
         }
         self.data.check_end(&records)?;
+        let measured = records.rates.copies.len();
+        if measured > 1 {
+            return Err(format!("one copy was measured {measured} times"));
+        }
+        seen.measured += measured;
         let record = records.workflow(&workflow.target.keyspace, &workflow.name);
         seen.writes += std::mem::take(&mut self.data.lock().writes);
         match (goal, record) {
             (Goal::Complete | Goal::Cancel, Some(_)) => Err("its record is left".to_owned()),
             (Goal::Complete, None) => {
                 seen.completed += 1;
+                if measured == 0 {
+                    return Err("its copy was not measured".to_owned());
+                }
                 self.check_gone(Side::Source)
             }
             (Goal::Cancel, None) => {

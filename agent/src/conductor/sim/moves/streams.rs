@@ -10,7 +10,7 @@ use vtplan_state::model::{HostName, ShardName, Side, WorkflowRecord};
 
 use super::data::{Data, Place, StreamKey};
 use crate::conductor::sim::faults::Chance;
-use crate::conductor::workflow::streams::{StreamSeen, StreamState};
+use crate::conductor::workflow::streams::{Measured, StreamSeen, StreamState};
 
 const LOCK: Duration = Duration::from_secs(3);
 
@@ -174,6 +174,11 @@ pub fn observe(
             lag: copied.then_some(Duration::from_millis(10)),
             copied,
             work: Default::default(),
+            measured: copied.then_some(Measured {
+                rows: 1_000,
+                bytes: 1 << 20,
+                milliseconds: 100,
+            }),
             seconds_left: None,
             throttled: String::new(),
         });

@@ -6,9 +6,9 @@ use vtplan_state::model::{Ending, Side, TabletType, WorkflowKind, WorkflowRecord
 use super::{READS, Way, rank};
 use crate::desired::{ApprovePoint, VDiffPolicy};
 use crate::ids;
-use crate::passes::estimates::COPY_BYTES_PER_SECOND;
 use crate::passes::moves::{Move, list, shards_in_words};
-use crate::plan::{Action, Risk, StepId};
+use crate::plan::{Action, Basis, Rate, Risk, StepId};
+use crate::words::{as_measured, speed};
 
 impl Way<'_, '_, '_> {
     /// What is left of the way to the target.
@@ -35,12 +35,12 @@ impl Way<'_, '_, '_> {
         if of.record.is_some_and(|record| record.copied) {
             return;
         }
-        let size = self.size(Side::Source);
+        let rate = self.copy_rate();
         let reason = format!(
-            "{} copies {}, at an assumed {} MiB/s from each shard",
+            "{} copies {}, {}",
             of.full_name(),
             tables_in_words(of),
-            COPY_BYTES_PER_SECOND >> 20
+            rate_in_words(&rate)
         );
         self.step(
             rank::COPY,
@@ -49,7 +49,7 @@ impl Way<'_, '_, '_> {
                 workflow: of.name.clone(),
             },
             Risk::Safe,
-            Some(size.copied()),
+            Some(self.size(Side::Source).at(rate)),
             reason,
             vec![self.start_id()],
         );
@@ -63,7 +63,7 @@ impl Way<'_, '_, '_> {
         if self.policy.vdiff == VDiffPolicy::Skip || !needed {
             return;
         }
-        let size = self.size(Side::Source);
+        let rate = self.compare_rate();
         self.step(
             rank::VDIFF,
             Action::Vdiff {
@@ -72,7 +72,7 @@ impl Way<'_, '_, '_> {
                 every_value: self.policy.vdiff == VDiffPolicy::EveryValue,
             },
             Risk::Safe,
-            Some(size.compared()),
+            Some(self.size(Side::Source).at(rate)),
             "every row is compared before traffic is switched".to_owned(),
             vec![self.copy_id(), self.start_id()],
         );
@@ -234,6 +234,14 @@ impl Way<'_, '_, '_> {
             self.copy_id(),
             ids::vdiff(self.keyspace(), &self.of.name),
         ]
+    }
+}
+
+fn rate_in_words(rate: &Rate) -> String {
+    let speed = speed(rate);
+    match rate.basis {
+        Basis::Assumed => format!("at an assumed {speed} from each shard"),
+        Basis::Measured => format!("at {speed} from each shard, {}", as_measured(rate)),
     }
 }
 

@@ -14,11 +14,11 @@ use super::{Move, Moves, shards_in_words};
 use crate::desired::{ApprovePoint, ChangePolicy};
 use crate::ids;
 use crate::passes::draft::{Draft, Order, Phase};
-use crate::passes::estimates::{self, Size};
+use crate::passes::estimates::{self, Flavors, Size};
 use crate::passes::tablets::ShardWork;
 use crate::passes::view::{Tables, View};
 use crate::passes::{primaries, sequences, vschema};
-use crate::plan::{Action, Estimate, Risk, SequenceRaise, StepId};
+use crate::plan::{Action, Estimate, Rate, Risk, SequenceRaise, StepId};
 
 /// What both reads switches are about.
 const READS: [TabletType; 2] = [TabletType::Replica, TabletType::Rdonly];
@@ -231,15 +231,39 @@ impl<'w, 'v, 'd> Way<'w, 'v, 'd> {
             let Tables::Known(there) = self.view.tables(record) else {
                 continue;
             };
-            let mut bytes = 0;
+            let (mut rows, mut bytes) = (0, 0);
             for table in self.of.tables.iter().filter_map(|name| there.get(name)) {
-                size.rows += table.rows;
+                rows += table.rows;
                 bytes += table.bytes;
             }
+            size.rows += rows;
             size.bytes += bytes;
             size.largest = size.largest.max(bytes);
+            size.longest = size.longest.max(rows);
         }
         size
+    }
+
+    fn flavors(&self) -> Flavors {
+        let of = |side: &WorkflowSide| {
+            let mut shards = side.shards.iter();
+            shards.find_map(|shard| {
+                let tablets = self.view.tablets_of(&side.keyspace, shard);
+                tablets.first().map(|tablet| tablet.flavor)
+            })
+        };
+        Flavors {
+            source: of(&self.of.source),
+            target: of(&self.of.target),
+        }
+    }
+
+    fn copy_rate(&self) -> Rate {
+        estimates::copy_rate(&self.view.live.records.rates, self.flavors())
+    }
+
+    fn compare_rate(&self) -> Rate {
+        estimates::compare_rate(&self.view.live.records.rates, self.flavors())
     }
 }
 
