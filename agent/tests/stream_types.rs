@@ -721,8 +721,12 @@ async fn values_of_every_type_come_through_unchanged() {
                 }
                 let what = format!("written to {target}");
                 assert_same(&what, &samples[i].column, &wanted[i], &found[place]);
-                let sum = checksums(server, &copies[place]).await;
-                assert_eq!(sum, sums[i], "{what}: {}", samples[i].column);
+                // Flavors print some floating point numbers in other ways: rows are compared then.
+                let kind = &shapes[i].columns[1].kind;
+                if target == flavor || !matches!(kind, ColumnKind::Float | ColumnKind::Double) {
+                    let sum = checksums(server, &copies[place]).await;
+                    assert_eq!(sum, sums[i], "{what}: {}", samples[i].column);
+                }
             }
 
             let mut as_lines = Vec::new();
