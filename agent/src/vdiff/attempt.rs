@@ -6,6 +6,7 @@ use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::select;
 use tokio::time::sleep;
 use vtplan_state::model::{FlavorKind, TableName, VDiffTable, WorkflowRecord, WorkflowSide};
@@ -125,7 +126,7 @@ async fn readers(
         .shards
         .iter()
         .map(|shard| access.reader(&side.keyspace, shard));
-    futures::future::try_join_all(looks).await
+    try_join_all(looks).await
 }
 
 /// What is known of the tables on both sides.
@@ -140,7 +141,7 @@ async fn tables(
         let names = workflow.tables.clone();
         async move {
             let looks = looks.iter().map(|server| server.tables(&names));
-            futures::future::try_join_all(looks).await
+            try_join_all(looks).await
         }
     };
     let (of_sources, of_targets) = (shapes(sources).await?, shapes(targets).await?);
@@ -229,26 +230,22 @@ async fn snapshots(
 ) -> Result<(Opened, Opened), VDiffError> {
     let stopped = streams.stop().await?;
     let (from, to) = (workflow.reads_from(), workflow.writes_to());
-    let mut of_sources = Vec::new();
-    for (i, server) in sources.iter().enumerate() {
+    let opening = sources.iter().enumerate().map(async |(i, server)| {
         let shapes: Vec<_> = tables.iter().map(|t| t.sources[i].clone()).collect();
         let primary = access.primary(&from.keyspace, &from.shards[i])?;
-        let open = open(server, &primary, &stopped[i], &shapes);
-        of_sources.push(while_stopped(streams, open).await?);
-    }
+        open(server, &primary, &stopped[i], &shapes).await
+    });
+    let of_sources = while_stopped(streams, try_join_all(opening)).await?;
     let positions: Vec<Position> = of_sources.iter().map(|s| s.position().clone()).collect();
     streams.run_to(&positions).await?;
-    let mut of_targets = Vec::new();
-    for (i, server) in targets.iter().enumerate() {
+    let opening = targets.iter().enumerate().map(async |(i, server)| {
         let shapes: Vec<_> = tables.iter().map(|t| t.targets[i].clone()).collect();
         let primary = access.primary(&to.keyspace, &to.shards[i])?;
-        let opening = async {
-            let written = SourceServer::connect(&primary, &to.keyspace).await?;
-            let written = [written.position().await?];
-            open(server, &primary, &written, &shapes).await
-        };
-        of_targets.push(while_stopped(streams, opening).await?);
-    }
+        let written = SourceServer::connect(&primary, &to.keyspace).await?;
+        let written = [written.position().await?];
+        open(server, &primary, &written, &shapes).await
+    });
+    let of_targets = while_stopped(streams, try_join_all(opening)).await?;
     // The snapshots are of what the streams stood at only if they stood there all the time.
     streams.check_at(&positions).await?;
     let some = |opened: Vec<SourceSnapshot>| opened.into_iter().map(Some).collect();

@@ -1,24 +1,17 @@
 //! Checksums of key ranges, which servers make of their own rows: where both sides' are equal no row
-//! need be sent.
-//!
-//! **A row's checksum** is CRC32 of a sum: over its columns, CRC32 of the value (of integers of up to
-//! four bytes the value itself; 2³² for NULL) times the column's own prime. A range's is the number of
-//! its rows and the XOR of their checksums. Two rows that differ have the same with a probability of
-//! about 2⁻³¹, as with `CHECKSUM TABLE`. The sum's decimal digits go into the last CRC32, so rows
-//! that exchange values do not cancel each other out, as they would in an XOR of CRC32s alone.
+//! need be sent. What a row's checksum is and how well it tells rows apart: [`super::checksum`]. A
+//! range's is the number of its rows and the XOR of their checksums.
 //!
 //! **Rows on the wrong shard** would not show in a sum over shards. So servers of sharded tables send
 //! for each row its checksum and its sharding columns, and the sharder is asked for each.
 
+use super::checksum::{is_whole, row_checksum};
 use crate::stream::row::Cell;
 use crate::stream::sharder::{Sharder, Shards};
 use crate::stream::source::{SourceSnapshot, write_range};
 use crate::stream::table::{ColumnKind, ColumnShape, TableShape};
 use crate::stream::{Row, StreamError};
 
-/// Primes are looked for below this; so a sum over the 1,017 columns that a table can have fits into
-/// 64 bits.
-const PRIMES_BELOW: u64 = 1 << 20;
 /// Sharding columns that a row may have.
 const MOST_COLUMNS: usize = 7;
 
@@ -156,42 +149,6 @@ fn number(cell: Option<&[u8]>) -> u64 {
     (digits.iter()).fold(0u64, |n, d| {
         n.wrapping_mul(10).wrapping_add(u64::from(d & 15))
     })
-}
-
-/// The SQL of a row's checksum.
-fn row_checksum(table: &TableShape) -> String {
-    let terms: Vec<String> = (table.columns.iter().zip(primes()))
-        .map(|(column, prime)| format!("{}*{prime}", value_checksum(column)))
-        .collect();
-    format!("CRC32({})", terms.join("+"))
-}
-
-/// The SQL of a value's part of it, before it is multiplied: a number of up to 32 bits, or 2³².
-pub fn value_checksum(column: &ColumnShape) -> String {
-    let value = match column.kind {
-        ColumnKind::TinyInt | ColumnKind::SmallInt | ColumnKind::MediumInt | ColumnKind::Int => {
-            format!("({}&4294967295)", column.quoted())
-        }
-        _ => format!("CRC32({})", column.select_expression()),
-    };
-    match column.nullable {
-        true => format!("IFNULL({value},4294967296)"),
-        false => value,
-    }
-}
-
-/// Different ones, the largest first.
-fn primes() -> impl Iterator<Item = u64> {
-    let is_prime = |n: &u64| {
-        (3..)
-            .step_by(2)
-            .take_while(|d| d * d <= *n)
-            .all(|d| !n.is_multiple_of(d))
-    };
-    (3..PRIMES_BELOW)
-        .rev()
-        .filter(|n| n % 2 == 1)
-        .filter(is_prime)
 }
 
 /// Cuts what is left of a table into ranges, a window of them at a time.
@@ -340,34 +297,13 @@ fn by_number(table: &TableShape) -> Option<&ColumnShape> {
     is_whole(column).then_some(column)
 }
 
-fn is_whole(column: &ColumnShape) -> bool {
-    use ColumnKind as Kind;
-    let whole = matches!(
-        column.kind,
-        Kind::TinyInt | Kind::SmallInt | Kind::MediumInt | Kind::Int | Kind::BigInt
-    );
-    whole && !column.zerofill
-}
-
 fn integer(cell: &[u8]) -> Option<i128> {
     std::str::from_utf8(cell).ok()?.parse().ok()
 }
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeSet;
-
     use super::*;
-
-    #[test]
-    fn a_sum_over_all_columns_that_a_table_can_have_fits_into_64_bits() {
-        let primes: Vec<u64> = primes().take(1017).collect();
-        assert_eq!(primes.iter().collect::<BTreeSet<_>>().len(), 1017);
-        let largest: u128 = primes.iter().map(|p| u128::from(*p) << 32).sum();
-        assert!(u64::try_from(largest).is_ok());
-        // Small numbers of two columns cannot make up for each other.
-        assert!(primes.iter().all(|p| *p > 1 << 19));
-    }
 
     #[test]
     fn numbers_are_read_from_their_digits() {

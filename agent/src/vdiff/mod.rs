@@ -27,6 +27,7 @@
 //! are compared as JSON.
 
 pub mod attempt;
+pub mod checksum;
 pub mod digest;
 pub mod keeper;
 pub mod merge;

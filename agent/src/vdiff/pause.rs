@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use futures::future::try_join_all;
 use tokio::time::{Instant, sleep};
 use vtplan_state::model::{FlavorKind, ShardName, WorkflowRecord};
 
@@ -19,8 +20,9 @@ use crate::stream::wire::Connection;
 const STOP_FOR: Duration = Duration::from_secs(10);
 /// How often it is asked for anew.
 const EXTEND_EVERY: Duration = Duration::from_secs(2);
-/// Pause between looks.
-const POLL: Duration = Duration::from_millis(20);
+/// Pauses between looks: a stream that has nothing to do stands still at once.
+const FIRST_POLL: Duration = Duration::from_millis(3);
+const LONGEST_POLL: Duration = Duration::from_millis(20);
 /// Streams that do not stop for so long are given up. The time begins anew when they get on.
 const PATIENCE: Duration = Duration::from_secs(60);
 /// The same where several streams write to a target. One may be unable to get on because a row that
@@ -87,6 +89,10 @@ impl Streams {
 
     /// Lets each stream, stopped before, run to exactly a position, one for each source.
     pub async fn run_to(&mut self, positions: &[Position]) -> Result<(), VDiffError> {
+        // Where nobody writes they stand there already.
+        if self.check_at(positions).await.is_ok() {
+            return Ok(());
+        }
         for (source, position) in self.sources.clone().iter().zip(positions) {
             self.ask(source, Some(&position.to_string())).await?;
         }
@@ -129,9 +135,13 @@ impl Streams {
             until(),
             self.of_epoch()
         );
-        for (_, conn) in &mut self.targets {
-            conn.run(what, &update).await?;
-        }
+        Ok(self.run(what, &update).await?)
+    }
+
+    /// Runs a statement on all targets at once.
+    async fn run(&mut self, what: &str, statement: &str) -> Result<(), StreamError> {
+        let runs = (self.targets.iter_mut()).map(|(_, conn)| conn.run(what, statement));
+        try_join_all(runs).await?;
         Ok(())
     }
 
@@ -177,10 +187,7 @@ impl Streams {
             until(),
             self.id(source).condition()
         );
-        for (_, conn) in &mut self.targets {
-            conn.run("stopping streams", &update).await?;
-        }
-        Ok(())
+        self.run("stopping streams", &update).await
     }
 
     /// Waits until all streams have stopped where `there` says they should. Gives their positions,
@@ -196,6 +203,7 @@ impl Streams {
         };
         let mut give_up = Instant::now() + patience;
         let mut extended = Instant::now();
+        let begun = Instant::now();
         loop {
             let states = self.states().await?;
             let mut positions = Vec::new();
@@ -242,7 +250,7 @@ impl Streams {
                 self.extend().await?;
                 extended = Instant::now();
             }
-            sleep(POLL).await;
+            sleep((begun.elapsed() / 10).clamp(FIRST_POLL, LONGEST_POLL)).await;
         }
     }
 

@@ -47,7 +47,11 @@ impl Table {
     /// Whether servers can make the same checksums of the same rows.
     fn has_checksums(&self) -> bool {
         let possible = |shape: &Arc<TableShape>| digest::is_possible(shape, &self.sharder);
-        self.json.is_empty() && self.sources.iter().chain(&self.targets).all(possible)
+        let shapes = || self.sources.iter().chain(&self.targets);
+        let signs_alike = |shape: &Arc<TableShape>| {
+            (shape.columns.iter().zip(&self.shape.columns)).all(|(a, b)| a.unsigned == b.unsigned)
+        };
+        self.json.is_empty() && shapes().all(possible) && shapes().all(signs_alike)
     }
 }
 

@@ -3,6 +3,7 @@
 use std::time::{Duration, Instant};
 
 use clap::Args;
+use futures::StreamExt as _;
 use indicatif::{ProgressBar, ProgressStyle};
 use vtplan_agent::submit;
 use vtplan_state::cluster::Cluster;
@@ -138,9 +139,8 @@ async fn read(
     entry.json().map_err(|e| store_error(&e))
 }
 
-/// How often a comparison is looked at.
-const LOOK: Duration = Duration::from_millis(250);
-const LOOK_SOON: Duration = Duration::from_millis(20);
+/// How often a comparison is looked at though nothing is said of it, at least.
+const LOOK: Duration = Duration::from_secs(2);
 
 /// Watches a comparison until it is over.
 async fn watch(
@@ -149,16 +149,20 @@ async fn watch(
     id: &str,
     show: &mut Show,
 ) -> Result<VDiffRecord, CliError> {
-    let begun = Instant::now();
+    let (store, keyspace) = (cluster.store(), &workflow.target.keyspace);
+    let prefix = cluster.keys().vdiffs(keyspace, &workflow.name);
+    let listing = store.list(&prefix).await.map_err(|e| store_error(&e))?;
+    let events = store.watch(&prefix, listing.revision + 1).await;
+    let mut events = events.map_err(|e| store_error(&e))?;
     loop {
         let record = read(cluster, workflow, id).await?;
         if matches!(record.state, VDiffState::Done | VDiffState::Failed) {
             return Ok(record);
         }
         show.now(&document(&record));
-        // A small one is over soon.
-        let pause = (begun.elapsed() / 10).clamp(LOOK_SOON, LOOK);
-        tokio::time::sleep(pause).await;
+        if let Ok(Some(event)) = tokio::time::timeout(LOOK, events.next()).await {
+            event.map_err(|e| store_error(&e))?;
+        }
     }
 }
 
