@@ -7,16 +7,20 @@
 //! The way of a statement: [`scan`] (tokens) → [`statement`] (what kind it is) → [`build`], which asks
 //! [`gate_statement`], [`insert`], or [`grammar`], [`analyze`] and [`combine`] → [`template`], which
 //! with the values, by [`route`] and [`rewrite`], is a plan.
+//!
+//! [`normalize`] names kinds of statements, and [`explain`] tells where those of a kind go.
 
 mod analyze;
 mod build;
 mod cache;
 pub mod catalog;
 mod combine;
+pub mod explain;
 mod gate_statement;
 mod grammar;
 mod insert;
 mod literal;
+pub mod normalize;
 mod rewrite;
 mod route;
 mod scan;
@@ -30,6 +34,8 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
+pub use explain::{Route, route_of};
+pub use normalize::{Prints, Unreadable, normalize};
 pub use split::split_statements;
 pub use touches::{Touch, Touches};
 pub use types::{

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::catalog::Keyspace;
+use super::catalog::{Keyspace, Table};
 use super::grammar::ValueExpr;
 use super::insert::InsertTemplate;
 use super::literal::Scalar;
@@ -62,8 +62,8 @@ pub(super) struct Routed {
 pub(super) enum Group {
     Keys(KeySet),
     Shard(usize),
-    /// Nothing says where its rows are.
-    Unrestricted,
+    /// Nothing says where its rows are. With one of its tables.
+    Unrestricted(Option<Arc<Table>>),
 }
 
 #[derive(Debug, Clone)]
@@ -176,7 +176,7 @@ impl Routed {
             let shards = match group {
                 Group::Keys(keys) => keys.shards(&self.keyspace, values),
                 Group::Shard(at) => Shards::Some(vec![*at]),
-                Group::Unrestricted => Shards::All,
+                Group::Unrestricted(_) => Shards::All,
             };
             // No row matches: any shard can say so.
             let shards = match shards {
