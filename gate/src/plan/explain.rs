@@ -214,7 +214,7 @@ fn place(group: &Group, values: &Values<'_>) -> Place {
 fn unrestricted(table: &Table) -> String {
     match (&table.primary_vindex, &table.vindex_error) {
         (Some(primary), _) => format!(
-            "it does not say which `{}` of `{}` it is about",
+            "its conditions do not tell the `{}` of `{}`",
             primary.columns.join("`, `"),
             table.name
         ),

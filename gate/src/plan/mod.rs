@@ -8,7 +8,8 @@
 //! [`gate_statement`], [`insert`], or [`grammar`], [`analyze`] and [`combine`] → [`template`], which
 //! with the values, by [`route`] and [`rewrite`], is a plan.
 //!
-//! [`normalize`] names kinds of statements, and [`explain`] tells where those of a kind go.
+//! [`normalize`] names kinds of statements, [`record`] counts them, and [`explain`] tells where those of a
+//! kind go.
 
 mod analyze;
 mod build;
@@ -21,6 +22,7 @@ mod grammar;
 mod insert;
 mod literal;
 pub mod normalize;
+pub mod record;
 mod rewrite;
 mod route;
 mod scan;
@@ -36,6 +38,7 @@ use std::sync::Arc;
 pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
 pub use explain::{Route, route_of};
 pub use normalize::{Prints, Unreadable, normalize};
+pub use record::{Ended, KindCounts, Recorded, Recorder};
 pub use split::split_statements;
 pub use touches::{Touch, Touches};
 pub use types::{
@@ -56,6 +59,7 @@ use vtplan_state::model::Revision;
 #[derive(Debug)]
 pub struct Planner {
     cache: Cache,
+    recorder: Recorder,
 }
 
 /// What the plan cache may hold.
@@ -124,6 +128,7 @@ impl Planner {
     pub fn new(limits: CacheLimits) -> Self {
         Self {
             cache: Cache::new(limits),
+            recorder: Recorder::default(),
         }
     }
 
@@ -214,6 +219,16 @@ impl Planner {
         template.plan(context, &values)
     }
 
+    /// What is counted of the statements that are planned.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Where a statement that has no plan is counted.
+    pub fn recorded(&self, context: &PlanContext<'_>, sql: &[u8]) -> Option<Arc<Recorded>> {
+        self.recorder.kind(context.target, sql, context.sql_mode)
+    }
+
     fn template(
         &self,
         catalog: &Catalog,
@@ -233,7 +248,9 @@ impl Planner {
             return Ok(template);
         }
         let statement = Statement::new(sql, context.sql_mode);
-        let template = Arc::new(build::build(&statement, context, catalog)?);
+        let mut template = build::build(&statement, context, catalog)?;
+        template.recorded = self.recorded(context, sql);
+        let template = Arc::new(template);
         // What the gate does itself may have values within.
         let whole = matches!(template.kind, TemplateKind::Gate(_)) && !print.slots.is_empty();
         if !print.unkept && !whole {

@@ -6,6 +6,7 @@ use super::catalog::{Keyspace, Table};
 use super::grammar::ValueExpr;
 use super::insert::InsertTemplate;
 use super::literal::Scalar;
+use super::record::Recorded;
 use super::rewrite::Rewrite;
 use super::route::{KeySet, Shards, Values};
 use super::touches::Touches;
@@ -21,6 +22,8 @@ pub(super) struct Template {
     pub tablet_type: TabletType,
     pub rewrite: Rewrite,
     pub touches: Arc<Touches>,
+    /// Where its statements are counted.
+    pub recorded: Option<Arc<Recorded>>,
     pub kind: TemplateKind,
 }
 
@@ -105,6 +108,7 @@ impl Template {
             props: self.props,
             tablet_type: self.tablet_type,
             touches: self.touches.clone(),
+            recorded: self.recorded.clone(),
             action,
         })
     }
