@@ -1,11 +1,15 @@
 //! What gates recorded, as a document: kinds of statements with how often they ran, how long, and over
 //! how many shards. It holds no values.
 
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use thiserror::Error;
+use vtplan_gate::http::workload::Page;
+use vtplan_gate::plan::KindCounts;
 
 /// The format of documents that this version writes.
 pub const DIGEST_FORMAT: u32 = 1;
@@ -24,35 +28,14 @@ pub struct Digest {
     pub cluster: String,
     /// The gates that were asked.
     pub gates: Vec<String>,
+    /// Gates that did not answer: what they counted is missing.
+    pub unseen: Vec<String>,
     /// When the first of them began to count, milliseconds since 1970.
     pub since: u64,
     /// Statements of kinds that gates had no room for.
     pub left_out: u64,
-    /// Sorted by keyspace, tablet type and statement.
-    pub kinds: Vec<DigestKind>,
-}
-
-/// A kind of statements.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub struct DigestKind {
-    /// Without values.
-    pub statement: String,
-    /// What sessions use: `customer`, `customer@replica`; empty: nothing.
-    pub target: String,
-    pub count: u64,
-    pub errors: u64,
-    /// Microseconds of all statements together.
-    pub total_us: u64,
-    /// Microseconds of the longest.
-    pub max_us: u64,
-    /// Rows that were given or changed.
-    pub rows: u64,
-    /// Shards that were asked, of all statements together.
-    pub shards: u64,
-    /// Milliseconds since 1970.
-    pub first_seen: u64,
-    pub last_seen: u64,
+    /// Sorted by target and statement.
+    pub kinds: Vec<KindCounts>,
 }
 
 /// Why a file is no such document.
@@ -69,6 +52,45 @@ pub enum DigestError {
 }
 
 impl Digest {
+    /// What several gates counted, as one: statements of a kind are added up.
+    ///
+    /// # Errors
+    /// The clusters, when they are of more than one.
+    pub fn merge(pages: Vec<Page>, unseen: Vec<String>) -> Result<Self, Vec<String>> {
+        let clusters: BTreeSet<String> = pages.iter().map(|page| page.cluster.clone()).collect();
+        if clusters.len() > 1 {
+            return Err(clusters.into_iter().collect());
+        }
+        let mut digest = Self {
+            vtplan_workload: DIGEST_FORMAT,
+            made_by: env!("CARGO_PKG_VERSION").to_owned(),
+            cluster: clusters.into_iter().next().unwrap_or_default(),
+            gates: pages.iter().map(|page| page.gate.clone()).collect(),
+            unseen,
+            since: pages
+                .iter()
+                .map(|page| page.since)
+                .min()
+                .unwrap_or_default(),
+            left_out: pages.iter().map(|page| page.left_out).sum(),
+            kinds: Vec::new(),
+        };
+        digest.gates.sort();
+        digest.unseen.sort();
+        let mut kinds: BTreeMap<(String, String), KindCounts> = BTreeMap::new();
+        for kind in pages.into_iter().flat_map(|page| page.kinds) {
+            let key = (kind.target.clone(), kind.statement.clone());
+            match kinds.entry(key) {
+                Entry::Vacant(entry) => {
+                    entry.insert(kind);
+                }
+                Entry::Occupied(mut entry) => add(entry.get_mut(), &kind),
+            }
+        }
+        digest.kinds = kinds.into_values().collect();
+        Ok(digest)
+    }
+
     /// Reads a document.
     ///
     /// # Errors
@@ -110,6 +132,17 @@ impl Digest {
         serde_json::to_writer_pretty(&mut *writer, self).map_err(io::Error::from)?;
         writer.write_all(b"\n")
     }
+}
+
+fn add(sum: &mut KindCounts, other: &KindCounts) {
+    sum.count += other.count;
+    sum.errors += other.errors;
+    sum.total_us += other.total_us;
+    sum.max_us = sum.max_us.max(other.max_us);
+    sum.rows += other.rows;
+    sum.shards += other.shards;
+    sum.first_seen = sum.first_seen.min(other.first_seen);
+    sum.last_seen = sum.last_seen.max(other.last_seen);
 }
 
 /// The JSON Schema of the document.
@@ -156,6 +189,10 @@ pub fn json_schema() -> Value {
                 json!({ "type": "array", "items": { "type": "string" }, "description": "Those that were asked." }),
             ),
             (
+                "unseen",
+                json!({ "type": "array", "items": { "type": "string" }, "description": "Gates that did not answer: what they counted is missing." }),
+            ),
+            (
                 "since",
                 count("When the first of them began to count, milliseconds since 1970."),
             ),
@@ -173,4 +210,71 @@ pub fn json_schema() -> Value {
     schema["$schema"] = json!("https://json-schema.org/draft/2020-12/schema");
     schema["title"] = json!("vtplan workload");
     schema
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn page(cluster: &str, gate: &str, kinds: &[(&str, u64, u64)]) -> Page {
+        let kinds = kinds.iter().map(|(statement, count, seen)| KindCounts {
+            statement: (*statement).to_owned(),
+            target: "shop".to_owned(),
+            count: *count,
+            errors: 1,
+            total_us: 10 * count,
+            max_us: *seen,
+            rows: 2 * count,
+            shards: *count,
+            first_seen: *seen,
+            last_seen: *seen,
+        });
+        Page {
+            format: 1,
+            cluster: cluster.to_owned(),
+            gate: gate.to_owned(),
+            since: kinds.len() as u64,
+            left_out: 3,
+            kinds: kinds.collect(),
+        }
+    }
+
+    #[test]
+    fn what_gates_counted_is_added_up_in_whatever_order_they_answer() {
+        let one = page("c", "g1", &[("b", 5, 100), ("a", 1, 50)]);
+        let two = page("c", "g2", &[("b", 7, 200)]);
+        let sum = Digest::merge(vec![one.clone(), two.clone()], vec!["g3".to_owned()]);
+        let sum = sum.expect("one cluster");
+        assert_eq!(
+            Ok(sum.clone()),
+            Digest::merge(vec![two, one.clone()], vec!["g3".to_owned()])
+        );
+        let kinds: Vec<_> = sum
+            .kinds
+            .iter()
+            .map(|k| (k.statement.as_str(), k.count))
+            .collect();
+        assert_eq!(kinds, [("a", 1), ("b", 12)]);
+        let b = &sum.kinds[1];
+        assert_eq!(
+            (b.errors, b.total_us, b.max_us, b.rows, b.shards),
+            (2, 120, 200, 24, 12)
+        );
+        assert_eq!((b.first_seen, b.last_seen), (100, 200));
+        assert_eq!((sum.since, sum.left_out), (1, 6));
+        let other = page("d", "g9", &[]);
+        assert_eq!(
+            Digest::merge(vec![one, other], Vec::new()),
+            Err(vec!["c".to_owned(), "d".to_owned()])
+        );
+    }
+
+    #[test]
+    fn a_document_reads_as_it_was_written() {
+        let digest =
+            Digest::merge(vec![page("c", "g", &[("a", 1, 2)])], Vec::new()).expect("one cluster");
+        let mut text = Vec::new();
+        digest.write(&mut text).expect("memory is written");
+        assert_eq!(Digest::parse(&text).expect("it is one"), digest);
+    }
 }

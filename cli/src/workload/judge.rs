@@ -151,7 +151,7 @@ fn route(route: &GateRoute) -> Route {
             keyspace,
             construct,
         } => Route {
-            why: Some(format!("no support for {construct}")),
+            why: Some(format!("{UNSUPPORTED}{construct}")),
             ..plain(
                 RouteKind::OneShardOrRefused,
                 keyspace,
@@ -161,13 +161,24 @@ fn route(route: &GateRoute) -> Route {
         GateRoute::Refused { errno, message } => Route {
             keyspace: None,
             error: Some(*errno),
-            why: Some(message.clone()),
+            why: Some(supports(message)),
             ..plain(
                 RouteKind::Refused,
                 &"",
                 format!("refused with error {errno}"),
             )
         },
+    }
+}
+
+const UNSUPPORTED: &str = "the gate does not support ";
+
+/// What the gate's message says, as a part of a report.
+fn supports(message: &str) -> String {
+    let inner = message.strip_prefix("This version of vtplan doesn't yet support '");
+    match inner.and_then(|inner| inner.strip_suffix('\'')) {
+        Some(construct) => format!("{UNSUPPORTED}{construct}"),
+        None => message.to_owned(),
     }
 }
 

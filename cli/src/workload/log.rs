@@ -123,7 +123,8 @@ impl Log<'_> {
             return;
         }
         if let Some(pending) = &mut self.pending {
-            if pending.sql.len() + line.len() <= MAX_LINE {
+            if pending.sql.len() + line.len() < MAX_LINE {
+                pending.sql.push(b'\n');
                 pending.sql.extend_from_slice(line);
             }
             return;
@@ -349,7 +350,7 @@ mod tests {
                     "hello"
                 ),
                 (Some(2), "a string, name or comment has no end", "select"),
-                (Some(3), "it does not begin as an SQL statement does", ""),
+                (Some(3), "it holds bytes that are no text", ""),
                 (Some(4), "the line is longer than 1 MiB", "select"),
             ]
         );

@@ -2,11 +2,13 @@
 //!
 //! - [`read`]: a file of statements, or a recorded digest, into kinds with their counts.
 //! - [`log`]: the lines of a query log. [`digest`]: the document that `vtplan workload export` writes.
+//! - [`fetch`]: what a gate counted.
 //! - [`judge`]: the routes of each kind before and after a plan, by the gate's own planner.
 //!
 //! Values of statements are never kept: what is kept of a statement is the name of its kind.
 
 pub mod digest;
+pub mod fetch;
 pub mod judge;
 pub mod log;
 pub mod read;

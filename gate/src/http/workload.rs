@@ -12,6 +12,7 @@ pub const FORMAT: u32 = 1;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Page {
     pub format: u32,
+    pub cluster: String,
     /// The gate's name.
     pub gate: String,
     /// Since when it counts, milliseconds since 1970.
@@ -27,6 +28,7 @@ impl Page {
         let recorder = shared.planner.recorder();
         Self {
             format: FORMAT,
+            cluster: shared.config.cluster.clone(),
             gate: shared.config.name.to_string(),
             since: shared.started_at,
             left_out: recorder.left_out(),
