@@ -1,25 +1,31 @@
 //! The routes of a workload's kinds before and after a plan. The gate's own planner is asked, once for
 //! each kind, with the catalog that gates would make of the records.
 
+use std::collections::BTreeSet;
 use std::num::NonZero;
 use std::thread;
 
-use vtplan_gate::plan::{Catalog, Route as GateRoute, Target, route_of};
+use vtplan_gate::plan::{Catalog, Route as GateRoute, Target, route_of, tables_of};
 use vtplan_planner::live::Live;
-use vtplan_planner::plan::Plan;
+use vtplan_planner::plan::{Action, Plan};
 use vtplan_planner::simulate;
 use vtplan_planner::workload::{Change, Kind, Report, Route, RouteKind};
-use vtplan_state::model::Records;
+use vtplan_state::model::{KeyspaceName, Records, WorkflowKind};
 
 use super::{Counted, Workload};
 
 /// `ER_PARSE_ERROR`.
 const NOT_PARSED: u16 = 1064;
+/// `ER_NO_SUCH_TABLE`.
+const NO_TABLE: u16 = 1146;
 
 /// What a plan does to a workload: the records are those of `live`, and those that the whole plan leaves.
 pub fn report(mut workload: Workload, live: &Live, plan: &Plan) -> Report {
     let before = Catalog::build(&live.records);
-    let after = Catalog::build(&records_after(live, plan));
+    let after = After {
+        catalog: Catalog::build(&records_after(live, plan)),
+        gone: tables_gone(plan),
+    };
     let kinds = std::mem::take(&mut workload.kinds);
     let mut judged = Vec::with_capacity(kinds.len());
     for (kind, counted) in routes(&kinds, &before, &after).into_iter().zip(kinds) {
@@ -49,8 +55,65 @@ fn records_after(live: &Live, plan: &Plan) -> Records {
     live.records
 }
 
+/// What there is when the plan is done.
+struct After {
+    catalog: Catalog,
+    /// Tables that it drops. A gate does not know the tables of an unsharded keyspace: it leaves it to the
+    /// server to say that there is none of the name.
+    gone: BTreeSet<(KeyspaceName, String)>,
+}
+
+impl After {
+    fn route(&self, kind: &Counted) -> Route {
+        let found = route_of(&self.catalog, &kind.target, &kind.statement);
+        if let (GateRoute::Unsharded { .. }, false) = (&found, self.gone.is_empty()) {
+            let tables = tables_of(&self.catalog, &kind.target, &kind.statement);
+            if let Some((keyspace, table)) = tables.iter().find(|t| self.gone.contains(*t)) {
+                return route(&GateRoute::Refused {
+                    errno: NO_TABLE,
+                    message: format!("`{keyspace}` has no table `{table}` any more"),
+                });
+            }
+        }
+        route(&found)
+    }
+}
+
+/// Tables that a plan drops, also at the source when they have moved, and does not make again.
+fn tables_gone(plan: &Plan) -> BTreeSet<(KeyspaceName, String)> {
+    let mut gone = BTreeSet::new();
+    let mut made = BTreeSet::new();
+    for step in &plan.steps {
+        match &step.action {
+            Action::DropTable {
+                keyspace, table, ..
+            } => {
+                gone.insert((keyspace.clone(), table.to_string()));
+            }
+            Action::CreateTable {
+                keyspace, table, ..
+            } => {
+                made.insert((keyspace.clone(), table.to_string()));
+            }
+            Action::CompleteWorkflow {
+                workflow_kind: WorkflowKind::MoveTables,
+                source,
+                tables,
+                ..
+            } => gone.extend(
+                tables
+                    .iter()
+                    .map(|table| (source.keyspace.clone(), table.to_string())),
+            ),
+            _ => {}
+        }
+    }
+    gone.retain(|table| !made.contains(table));
+    gone
+}
+
 /// In the order of `kinds`, by all processors.
-fn routes(kinds: &[Counted], before: &Catalog, after: &Catalog) -> Vec<Kind> {
+fn routes(kinds: &[Counted], before: &Catalog, after: &After) -> Vec<Kind> {
     let threads = thread::available_parallelism().map_or(1, NonZero::get);
     let chunk = kinds.len().div_ceil(threads).max(256);
     let judge = |kinds: &[Counted]| -> Vec<Kind> {
@@ -75,9 +138,9 @@ fn routes(kinds: &[Counted], before: &Catalog, after: &Catalog) -> Vec<Kind> {
     })
 }
 
-fn judge(kind: &Counted, before: &Catalog, after: &Catalog) -> Kind {
-    let of = |catalog| route(&route_of(catalog, &kind.target, &kind.statement));
-    let (before, after) = (of(before), of(after));
+fn judge(kind: &Counted, before: &Catalog, after: &After) -> Kind {
+    let before = route(&route_of(before, &kind.target, &kind.statement));
+    let after = after.route(kind);
     Kind {
         statement: kind.statement.clone(),
         target: (kind.target != Target::default()).then(|| kind.target.to_string()),

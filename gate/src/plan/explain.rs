@@ -10,15 +10,16 @@ use std::sync::Arc;
 
 use vtplan_state::model::KeyspaceName;
 
+use super::analyze::analyze;
 use super::build;
 use super::catalog::{Catalog, Keyspace, Table};
 use super::gate_statement;
-use super::grammar::ValueExpr;
-use super::insert::InsertTemplate;
+use super::grammar::{Parsed, ValueExpr};
+use super::insert::{InsertShape, InsertTemplate};
 use super::literal::{self, ColumnClass, Key};
 use super::route::{KeySet, Values};
 use super::scan::{Fingerprint, Kind, Lexer, fingerprint};
-use super::statement::Statement;
+use super::statement::{Statement, Verb};
 use super::template::{Group, Routed, Several, TemplateKind};
 use super::types::{BindValue, PlanContext, SqlError, SqlModes, Target};
 
@@ -274,4 +275,30 @@ fn inserted(insert: &Arc<InsertTemplate>, values: &Values<'_>) -> Result<Route, 
     } else {
         Route::OneShard { keyspace: name, by }
     })
+}
+
+/// The tables that the statements of a kind name, where they lead by the catalog's rules. Empty where that
+/// cannot be read, as of statements that are neither queries nor changes of rows.
+pub fn tables_of(catalog: &Catalog, target: &Target, kind: &str) -> Vec<(KeyspaceName, String)> {
+    let sql = with_values(kind, false);
+    let statement = Statement::new(sql.as_bytes(), SqlModes::default());
+    let found = match statement.verb() {
+        Verb::Query | Verb::Update | Verb::Delete => {
+            let parsed = Parsed::new(&statement, 0, statement.tokens.len());
+            let context = PlanContext::new(target);
+            let analysis =
+                parsed.and_then(|parsed| analyze(&parsed, &statement, catalog, &context));
+            analysis.map(|analysis| analysis.found_tables().cloned().collect())
+        }
+        Verb::Insert => InsertShape::new(&statement).and_then(|shape| {
+            let qualifier = shape.table.qualifier.as_deref();
+            let session = target.keyspace.as_ref();
+            let name = &shape.table.name;
+            let found = catalog.find_table(qualifier, name, session, target.tablet_type);
+            found.map(|found| vec![found])
+        }),
+        _ => return Vec::new(),
+    };
+    let tables = found.unwrap_or_default().into_iter();
+    tables.map(|f| (f.keyspace.name.clone(), f.name)).collect()
 }

@@ -36,7 +36,7 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
-pub use explain::{Route, route_of};
+pub use explain::{Route, route_of, tables_of};
 pub use normalize::{Prints, Unreadable, normalize};
 pub use record::{Ended, KindCounts, Recorded, Recorder};
 pub use split::split_statements;
