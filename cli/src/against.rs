@@ -8,6 +8,7 @@ use vtplan_planner::against::{SpecErrors, plan_against_export, plan_against_spec
 use vtplan_planner::desired::Desired;
 use vtplan_planner::document::Against;
 use vtplan_planner::export::{Export, ExportError, MAX_EXPORT_BYTES};
+use vtplan_planner::live::Live;
 use vtplan_planner::plan::Plan;
 use vtplan_planner::spec::{self, NoSecrets};
 
@@ -15,12 +16,15 @@ use crate::args::Global;
 use crate::error::CliError;
 use crate::planning::{load_spec, plan_errors};
 
+/// A plan, what it was made against, and what that was.
+pub struct Compared {
+    pub plan: Plan,
+    pub against: Against,
+    pub live: Live,
+}
+
 /// Compares `desired` with what `paths` name: one export, or the files and folders of a spec.
-pub fn plan(
-    global: &Global,
-    desired: &Desired,
-    paths: &[PathBuf],
-) -> Result<(Plan, Against), CliError> {
+pub fn plan(global: &Global, desired: &Desired, paths: &[PathBuf]) -> Result<Compared, CliError> {
     if let [path] = paths
         && let Some(export) = read_export(path)
     {
@@ -31,12 +35,16 @@ pub fn plan(
         let against = Against::Export {
             revision: export.revision,
         };
-        return Ok((plan, against));
+        return Ok(Compared {
+            plan,
+            against,
+            live: export.live,
+        });
     }
     let old = load_spec(global, paths, &NoSecrets)
         .map_err(|error| error.of_what("the spec to compare with"))?;
     same_cluster(&desired.cluster, &old.desired.cluster, &paths[0])?;
-    let plan = plan_against_spec(desired, &old.desired).map_err(|errors| match errors {
+    let (plan, live) = plan_against_spec(desired, &old.desired).map_err(|errors| match errors {
         SpecErrors::New(errors) => plan_errors(&desired.cluster, &errors),
         SpecErrors::Old(errors) => {
             plan_errors(&old.desired.cluster, &errors).of_what("the spec to compare with")
@@ -45,7 +53,11 @@ pub fn plan(
     let against = Against::Spec {
         digest: spec::digest(&old.desired),
     };
-    Ok((plan, against))
+    Ok(Compared {
+        plan,
+        against,
+        live,
+    })
 }
 
 /// `None`: it is meant as a spec.

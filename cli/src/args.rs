@@ -141,7 +141,7 @@ pub enum Command {
     Fmt(commands::fmt::FmtArgs),
     /// Turn YAML specs into KDL and back
     Convert(commands::convert::ConvertArgs),
-    /// Print the JSON Schema of specs or plans
+    /// Print the JSON Schema of specs, plans or workloads
     Schema(commands::schema::SchemaArgs),
     /// Show what a spec would change
     Plan(commands::plan::PlanArgs),
@@ -161,6 +161,8 @@ pub enum Command {
     Destroy(commands::destroy::DestroyArgs),
     /// Look at data moves, and drive them by hand
     Workflow(commands::workflow::WorkflowArgs),
+    /// Export what gates counted of the statements that run
+    Workload(commands::workload::WorkloadArgs),
     /// Bring what exists under a spec
     Import(commands::import::ImportArgs),
     /// Save all records of a cluster, and put them back
@@ -196,6 +198,7 @@ impl Command {
             | Self::Convert(_)
             | Self::Schema(_)
             | Self::Export(_)
+            | Self::Workload(_)
             | Self::Completions(_) => false,
         }
     }

@@ -6,6 +6,7 @@
 //! - [`context`]: opens the store and finds the cluster.
 //! - [`error`]: what a failed command says, and exit codes.
 //! - [`waits`]: approvals, soaks and windows that a plan waits for. [`workflows`]: workflows by name.
+//! - [`workload`]: statements that run, and what a plan does to them.
 
 mod against;
 mod args;
@@ -23,6 +24,7 @@ mod progress;
 mod render;
 mod waits;
 mod workflows;
+mod workload;
 
 use std::process::ExitCode;
 

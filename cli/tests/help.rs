@@ -27,6 +27,7 @@ fn every_command_explains_itself() {
         "drift",
         "destroy",
         "workflow",
+        "workload",
         "import",
         "state",
         "lock",
@@ -40,6 +41,11 @@ fn every_command_explains_itself() {
         let name = format!("help-workflow-{command}");
         check!(place, name, ["workflow", command, "--help"]);
     }
+    check!(
+        place,
+        "help-workload-export",
+        ["workload", "export", "--help"]
+    );
     for command in ["export", "import", "backup"] {
         let name = format!("help-state-{command}");
         check!(place, name, ["state", command, "--help"]);
@@ -69,7 +75,7 @@ fn every_help_has_examples() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 22);
+    assert_eq!(seen, 23);
 }
 
 #[test]

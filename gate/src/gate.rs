@@ -117,6 +117,8 @@ pub struct Shared {
     pub sessions: Arc<Registry>,
     pub sequences: Sequences,
     pub started: Instant,
+    /// The same, milliseconds since 1970.
+    pub started_at: u64,
     tls: Option<TlsAcceptor>,
     /// One text for each name, so that connections and sessions share it.
     names: Mutex<HashMap<String, Arc<str>>>,
@@ -238,6 +240,7 @@ impl Gate {
             sessions: Arc::default(),
             sequences: Sequences::default(),
             started: Instant::now(),
+            started_at: unix_millis(),
             tls,
             names: Mutex::default(),
         });

@@ -45,6 +45,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     let document = Document {
         plan: &plan,
         against: Against::Live,
+        workload: None,
     };
     serde_json::to_writer_pretty(BufWriter::new(&mut written), &document)?;
     println!(

@@ -42,11 +42,11 @@ pub fn plan_against_export(desired: &Desired, live: &Live) -> Result<Plan, Vec<P
     Ok(plan)
 }
 
-/// A plan that leads from what applying `old` to nothing gives to `desired`.
+/// A plan that leads from what applying `old` to nothing gives to `desired`, and that state.
 ///
 /// # Errors
 /// Why one of the two could not be planned.
-pub fn plan_against_spec(desired: &Desired, old: &Desired) -> Result<Plan, SpecErrors> {
+pub fn plan_against_spec(desired: &Desired, old: &Desired) -> Result<(Plan, Live), SpecErrors> {
     let mut live = Live::default();
     live.observed.no_servers = true;
     let (mut old, mut desired) = (old.clone(), desired.clone());
@@ -98,7 +98,7 @@ pub fn plan_against_spec(desired: &Desired, old: &Desired) -> Result<Plan, SpecE
         "two specs were compared, no cluster was asked: hosts, ports and sizes are not known, and \
          definitions of tables were compared as texts",
     );
-    Ok(plan)
+    Ok((plan, live))
 }
 
 /// Why two specs could not be compared.

@@ -8,6 +8,7 @@
 //! - [`document`]: a plan for programs, and its JSON Schema.
 //! - [`export`]: the live state as a file. [`against`]: plans without a cluster.
 //! - [`vitess`]: a desired state from a Vitess cluster's listings.
+//! - [`workload`]: what a plan does to the statements that run.
 //! - [`drift`]: how a cluster has left its spec; [`seen`]: what agents look at closely for it.
 //! - `moving`: what workflows have under way, and so what is left of others.
 //! - [`simulate`]: what the live state is after a step, for tests of the law that a plan, cut
@@ -32,5 +33,6 @@ pub mod simulate;
 pub mod spec;
 pub mod vitess;
 pub mod words;
+pub mod workload;
 
 pub use passes::{Survey, make_destroy_plan, make_operation_plan, make_plan, make_steps, survey};

@@ -109,7 +109,11 @@ impl Documents {
 
     fn check(&mut self, plan: &Plan) {
         let against = Against::Live;
-        let document = Document { plan, against };
+        let document = Document {
+            plan,
+            against,
+            workload: None,
+        };
         let value = serde_json::to_value(&document).unwrap();
         let problems = schema_check::problems(&self.schema, &value);
         assert_eq!(

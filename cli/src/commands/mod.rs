@@ -22,6 +22,7 @@ pub mod status;
 pub mod up;
 pub mod validate;
 pub mod workflow;
+pub mod workload;
 
 use std::future::Future;
 
@@ -57,6 +58,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Drift(args) => block_on(drift::run(args, &global)),
         Command::Destroy(args) => block_on(destroy::run(args, &global)),
         Command::Workflow(args) => block_on(workflow::run(args, &global)),
+        Command::Workload(args) => block_on(workload::run(args, &global)),
         Command::Import(args) => block_on(import::run(args, &global)),
         Command::State(args) => block_on(state::run(args, &global)),
         Command::Lock(args) => block_on(lock::run(args, &global)),

@@ -2,10 +2,12 @@
 
 use std::path::PathBuf;
 
-use clap::Args;
+use clap::{Args, ValueEnum};
+use vtplan_gate::plan::Target;
 use vtplan_planner::document::{Against, Document};
 use vtplan_planner::plan::Plan;
 use vtplan_planner::spec::ProcessSecrets;
+use vtplan_planner::workload::{Change, Report};
 
 use super::Outcome;
 use crate::against;
@@ -16,6 +18,8 @@ use crate::plan_file::PlanFile;
 use crate::planning;
 use crate::render;
 use crate::render::markdown::Heading;
+use crate::render::table::count;
+use crate::workload::{judge, read};
 
 const EXAMPLES: &str = "\
 Examples:
@@ -25,6 +29,7 @@ Examples:
   vtplan plan shop.yaml --format json          As `vtplan schema plan` describes it
   vtplan plan specs/ --against live.json       With an export, without access to the cluster
   vtplan plan specs/ --against ../main/specs/  With another spec
+  vtplan plan specs/ --workload queries.log    Also what it does to the queries of a log
   vtplan plan shop.yaml --detailed-exitcode    Exit with 2 if there are changes";
 
 #[derive(Args, Debug)]
@@ -46,9 +51,41 @@ pub struct PlanArgs {
     /// With Markdown: a name in the marker, to tell the comments of several plans apart
     #[arg(long, value_name = "NAME", value_parser = marker)]
     pub marker: Option<String>,
+    /// Tell what the plan does to the statements of a query log, or of what `vtplan workload export`
+    /// wrote: where each kind goes before and after, and how often it ran. `-` reads stdin
+    #[arg(long, value_name = "FILE")]
+    pub workload: Option<PathBuf>,
+    /// The keyspace of statements in a log that no `USE` comes before
+    #[arg(long, value_name = "KEYSPACE", requires = "workload")]
+    pub workload_keyspace: Option<Target>,
+    /// Exit with 1 when the plan makes statements of the workload this bad, or worse
+    #[arg(long, value_enum, value_name = "WHAT", requires = "workload")]
+    pub workload_fail_on: Option<FailOn>,
     /// Exit with 2 if there are changes, with 0 if there are none
     #[arg(long)]
     pub detailed_exitcode: bool,
+}
+
+/// What of a workload makes `plan` fail.
+#[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum FailOn {
+    /// Statements that are refused, which they were not
+    Refused,
+    /// Also those for which more servers are asked
+    Worse,
+    /// Also those that go to all shards, when these become more
+    MoreShards,
+}
+
+impl FailOn {
+    fn includes(self, change: Change) -> bool {
+        let worst = match self {
+            Self::Refused => Change::Refused,
+            Self::Worse => Change::Worse,
+            Self::MoreShards => Change::MoreShards,
+        };
+        change <= worst
+    }
 }
 
 /// What is said around a plan.
@@ -56,6 +93,7 @@ pub struct PlanArgs {
 pub struct How {
     pub marker: Option<String>,
     pub against: Against,
+    pub workload: Option<Report>,
 }
 
 impl Default for How {
@@ -63,6 +101,7 @@ impl Default for How {
         Self {
             marker: None,
             against: Against::Live,
+            workload: None,
         }
     }
 }
@@ -99,6 +138,15 @@ pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
             path.display()
         ));
     }
+    if let (Some(fail_on), Some(report)) = (args.workload_fail_on, &how.workload) {
+        let bad = report.bad().iter().filter(|k| fail_on.includes(k.change));
+        let bad = bad.count();
+        if bad > 0 {
+            // Stdout has the plan already, whatever its format.
+            err(&gets_worse(bad).text());
+            return Ok(Exit::Failed);
+        }
+    }
     Ok(if args.detailed_exitcode && !plan.is_empty() {
         Exit::Changes
     } else {
@@ -106,21 +154,45 @@ pub async fn run(args: PlanArgs, global: &Global) -> Outcome {
     })
 }
 
+fn gets_worse(kinds: usize) -> CliError {
+    let kinds = count(kinds, "kind");
+    CliError::new(
+        "workload-worse",
+        format!("the plan makes {kinds} of the workload's statements worse"),
+    )
+    .help("see above which; without `--workload-fail-on` they are only told")
+}
+
 /// Makes the plan, and saves it where that is asked for.
 async fn make(args: &PlanArgs, global: &Global) -> Result<(Plan, How), CliError> {
     let marker = args.marker.clone();
+    // What is wrong with it is told before hosts are asked.
+    let target = args.workload_keyspace.clone().unwrap_or_default();
+    let path = args.workload.as_deref();
+    let workload = path.map(|path| read::read(path, &target)).transpose()?;
     if !args.against.is_empty() {
         let loaded = planning::load_spec(global, &args.specs, &ProcessSecrets)?;
-        let (plan, against) = against::plan(global, &loaded.desired, &args.against)?;
-        return Ok((plan, How { marker, against }));
+        let compared = against::plan(global, &loaded.desired, &args.against)?;
+        let workload = workload.map(|w| judge::report(w, &compared.live, &compared.plan));
+        let how = How {
+            marker,
+            against: compared.against,
+            workload,
+        };
+        return Ok((compared.plan, how));
     }
     // Without a password the plan is the same but for the user it belongs to, and says so.
     let planned = planning::plan_spec(global, &args.specs, &ProcessSecrets).await?;
     if let Some(path) = &args.out {
         PlanFile::new(planned.plan.clone(), planned.desired).write(path)?;
     }
-    let against = Against::Live;
-    Ok((planned.plan, How { marker, against }))
+    let workload = workload.map(|w| judge::report(w, &planned.live, &planned.plan));
+    let how = How {
+        marker,
+        against: Against::Live,
+        workload,
+    };
+    Ok((planned.plan, how))
 }
 
 /// Prints a plan as it was asked for.
@@ -131,12 +203,21 @@ pub fn print(plan: &Plan, format: PlanFormat, how: &How, global: &Global) {
                 reasons: global.verbose > 0,
                 compared_with: render::compared_with(&how.against),
             };
-            out(&render::text::plan(plan, &options));
+            let report = how.workload.as_ref();
+            let worse = report.map(|r| render::workload::worse(r, global.verbose > 0));
+            let summary = report.map(render::workload::summary);
+            out(&format!(
+                "{}{}{}",
+                worse.unwrap_or_default(),
+                render::text::plan(plan, &options),
+                summary.unwrap_or_default()
+            ));
         }
         PlanFormat::Json => {
             let document = Document {
                 plan,
                 against: how.against.clone(),
+                workload: how.workload.as_ref(),
             };
             stream(|writer| render::json::write(&document, writer));
         }
@@ -144,6 +225,7 @@ pub fn print(plan: &Plan, format: PlanFormat, how: &How, global: &Global) {
             let heading = Heading {
                 marker: how.marker.as_deref(),
                 against: &how.against,
+                workload: how.workload.as_ref(),
             };
             out(&render::markdown::plan(plan, &heading));
         }

@@ -7,11 +7,13 @@ use super::Outcome;
 use crate::args::Global;
 use crate::error::Exit;
 use crate::output::out;
+use crate::workload::digest;
 
 const EXAMPLES: &str = "\
 Examples:
   vtplan schema > vtplan.schema.json
   vtplan schema plan > plan.schema.json      Of what `plan --format json` prints
+  vtplan schema workload                     Of what `workload export` prints
 
 With the YAML language server, name it in a spec's first line:
   # yaml-language-server: $schema=vtplan.schema.json";
@@ -31,12 +33,15 @@ pub enum Of {
     Spec,
     /// Plans, as `plan --format json` prints them
     Plan,
+    /// Workloads, as `workload export` prints them
+    Workload,
 }
 
 pub fn run(args: SchemaArgs, _global: &Global) -> Outcome {
     let schema = match args.of {
         Of::Spec => spec::json_schema(),
         Of::Plan => document::schema::json_schema(),
+        Of::Workload => digest::json_schema(),
     };
     out(&format!("{schema:#}\n"));
     Ok(Exit::Done)

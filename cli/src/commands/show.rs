@@ -155,6 +155,7 @@ async fn show_plan(cluster: &Cluster, id: &str, format: PlanFormat, global: &Glo
             let plan = render::json::value(&Document {
                 plan: &stored.plan,
                 against: Against::Live,
+                workload: None,
             });
             let document = serde_json::json!({
                 "format": 1,

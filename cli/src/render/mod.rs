@@ -9,6 +9,7 @@
 //! - [`sarif`]: findings of `lint` for code scanning.
 //! - [`work`]: how far a step has come.
 //! - [`drift`]: how a cluster has left its spec.
+//! - [`workload`]: what a plan does to the statements that run.
 //! - [`table`]: columns. [`when`]: times and durations.
 
 pub mod dot;
@@ -27,6 +28,7 @@ pub mod view;
 pub mod when;
 pub mod work;
 pub mod workflow;
+pub mod workload;
 
 pub use vtplan_planner::words as step;
 

@@ -307,6 +307,7 @@ fn plain(plan: &Plan) -> String {
 
 fn markdown(plan: &Plan) -> String {
     let heading = markdown::Heading {
+        workload: None,
         marker: None,
         against: &Against::Live,
     };
@@ -318,6 +319,7 @@ fn json(plan: &Plan) -> String {
     let document = Document {
         plan,
         against: Against::Live,
+        workload: None,
     };
     json::write(&document, &mut bytes).expect("it is written");
     String::from_utf8(bytes).expect("JSON is UTF-8")

@@ -1,7 +1,8 @@
-//! `/metrics` (Prometheus), `/healthz` and `/debug/status` (JSON).
+//! `/metrics` (Prometheus), `/healthz`, `/debug/status` and `/debug/workload` (JSON).
 
 pub mod metrics;
 mod normalize;
+pub mod workload;
 
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ pub fn router(shared: Arc<Shared>) -> Router {
         .route("/metrics", get(metrics_page))
         .route("/healthz", get(healthz))
         .route("/debug/status", get(status))
+        .route("/debug/workload", get(workload_page))
         .with_state(shared)
 }
 
@@ -37,6 +39,10 @@ async fn healthz(State(shared): State<Arc<Shared>>) -> Response {
             (StatusCode::SERVICE_UNAVAILABLE, text).into_response()
         }
     }
+}
+
+async fn workload_page(State(shared): State<Arc<Shared>>) -> Json<workload::Page> {
+    Json(workload::Page::of(&shared))
 }
 
 async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {

@@ -55,6 +55,7 @@ impl Builder<'_, '_> {
             tablet_type: self.context.target.tablet_type,
             rewrite: Rewrite::default(),
             touches: Arc::default(),
+            recorded: None,
             kind: TemplateKind::Gate(gate),
         }
     }
@@ -67,6 +68,7 @@ impl Builder<'_, '_> {
             tablet_type: self.context.target.tablet_type,
             rewrite: Rewrite::new(splices),
             touches: Arc::new(self.touches(&kind, &props)),
+            recorded: None,
             kind,
         }
     }

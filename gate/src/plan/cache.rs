@@ -219,6 +219,7 @@ mod tests {
             tablet_type: TabletType::Primary,
             rewrite: Rewrite::default(),
             touches: Arc::default(),
+            recorded: None,
             kind: TemplateKind::Gate(GateStatement::Empty),
         })
     }

@@ -163,6 +163,7 @@ impl Analysis {
             let better = best.as_ref().is_none_or(|b| tuples.len() < b.tuples.len());
             if better {
                 best = Some(KeySet {
+                    table: of.clone(),
                     vindex: primary.vindex.clone(),
                     classes: primary.columns[..columns]
                         .iter()
@@ -172,7 +173,11 @@ impl Analysis {
                 });
             }
         }
-        Ok(best.map_or(Group::Unrestricted, Group::Keys))
+        let table = || {
+            let found = self.tables[root].spread();
+            Group::Unrestricted(found.and_then(|f| f.table.clone()))
+        };
+        Ok(best.map_or_else(table, Group::Keys))
     }
 
     /// The values that a table's first sharding columns may have: how many columns, and tuples.

@@ -7,16 +7,22 @@
 //! The way of a statement: [`scan`] (tokens) → [`statement`] (what kind it is) → [`build`], which asks
 //! [`gate_statement`], [`insert`], or [`grammar`], [`analyze`] and [`combine`] → [`template`], which
 //! with the values, by [`route`] and [`rewrite`], is a plan.
+//!
+//! [`normalize`] names kinds of statements, [`record`] counts them, and [`explain`] tells where those of a
+//! kind go.
 
 mod analyze;
 mod build;
 mod cache;
 pub mod catalog;
 mod combine;
+pub mod explain;
 mod gate_statement;
 mod grammar;
 mod insert;
 mod literal;
+pub mod normalize;
+pub mod record;
 mod rewrite;
 mod route;
 mod scan;
@@ -30,6 +36,9 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
+pub use explain::{Route, route_of, tables_of};
+pub use normalize::{Prints, Unreadable, normalize};
+pub use record::{Ended, KindCounts, Recorded, Recorder};
 pub use split::split_statements;
 pub use touches::{Touch, Touches};
 pub use types::{
@@ -50,6 +59,7 @@ use vtplan_state::model::Revision;
 #[derive(Debug)]
 pub struct Planner {
     cache: Cache,
+    recorder: Recorder,
 }
 
 /// What the plan cache may hold.
@@ -118,6 +128,7 @@ impl Planner {
     pub fn new(limits: CacheLimits) -> Self {
         Self {
             cache: Cache::new(limits),
+            recorder: Recorder::default(),
         }
     }
 
@@ -208,6 +219,16 @@ impl Planner {
         template.plan(context, &values)
     }
 
+    /// What is counted of the statements that are planned.
+    pub fn recorder(&self) -> &Recorder {
+        &self.recorder
+    }
+
+    /// Where a statement that has no plan is counted.
+    pub fn recorded(&self, context: &PlanContext<'_>, sql: &[u8]) -> Option<Arc<Recorded>> {
+        self.recorder.kind(context.target, sql, context.sql_mode)
+    }
+
     fn template(
         &self,
         catalog: &Catalog,
@@ -227,7 +248,9 @@ impl Planner {
             return Ok(template);
         }
         let statement = Statement::new(sql, context.sql_mode);
-        let template = Arc::new(build::build(&statement, context, catalog)?);
+        let mut template = build::build(&statement, context, catalog)?;
+        template.recorded = self.recorded(context, sql);
+        let template = Arc::new(template);
         // What the gate does itself may have values within.
         let whole = matches!(template.kind, TemplateKind::Gate(_)) && !print.slots.is_empty();
         if !print.unkept && !whole {

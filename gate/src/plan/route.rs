@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vtplan_state::vindex::{Destination, Vindex, VindexValue};
 
-use super::catalog::Keyspace;
+use super::catalog::{Keyspace, Table};
 use super::grammar::ValueExpr;
 use super::literal::{self, ColumnClass, Key, Scalar};
 use super::scan::Slot;
@@ -58,6 +58,7 @@ impl<'a> Values<'a> {
 /// Rows whose vindex columns have one of these tuples of values.
 #[derive(Debug, Clone)]
 pub(super) struct KeySet {
+    pub table: Arc<Table>,
     pub vindex: Arc<dyn Vindex>,
     /// One for each column, as many as the tuples have values.
     pub classes: Vec<ColumnClass>,
@@ -73,6 +74,13 @@ pub(super) enum Shards {
 }
 
 impl KeySet {
+    /// The columns that the tuples are of: the vindex's first ones.
+    pub(super) fn columns(&self) -> &[String] {
+        let primary = self.table.primary_vindex.as_ref();
+        let all = primary.map_or(&[][..], |primary| &primary.columns);
+        &all[..self.classes.len().min(all.len())]
+    }
+
     pub(super) fn shards(&self, keyspace: &Keyspace, values: &Values<'_>) -> Shards {
         // The hot path: one value, one shard.
         if let [tuple] = self.tuples.as_slice() {

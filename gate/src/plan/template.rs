@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
-use super::catalog::Keyspace;
+use super::catalog::{Keyspace, Table};
 use super::grammar::ValueExpr;
 use super::insert::InsertTemplate;
 use super::literal::Scalar;
+use super::record::Recorded;
 use super::rewrite::Rewrite;
 use super::route::{KeySet, Shards, Values};
 use super::touches::Touches;
@@ -21,6 +22,8 @@ pub(super) struct Template {
     pub tablet_type: TabletType,
     pub rewrite: Rewrite,
     pub touches: Arc<Touches>,
+    /// Where its statements are counted.
+    pub recorded: Option<Arc<Recorded>>,
     pub kind: TemplateKind,
 }
 
@@ -62,8 +65,8 @@ pub(super) struct Routed {
 pub(super) enum Group {
     Keys(KeySet),
     Shard(usize),
-    /// Nothing says where its rows are.
-    Unrestricted,
+    /// Nothing says where its rows are. With one of its tables.
+    Unrestricted(Option<Arc<Table>>),
 }
 
 #[derive(Debug, Clone)]
@@ -105,6 +108,7 @@ impl Template {
             props: self.props,
             tablet_type: self.tablet_type,
             touches: self.touches.clone(),
+            recorded: self.recorded.clone(),
             action,
         })
     }
@@ -176,7 +180,7 @@ impl Routed {
             let shards = match group {
                 Group::Keys(keys) => keys.shards(&self.keyspace, values),
                 Group::Shard(at) => Shards::Some(vec![*at]),
-                Group::Unrestricted => Shards::All,
+                Group::Unrestricted(_) => Shards::All,
             };
             // No row matches: any shard can say so.
             let shards = match shards {

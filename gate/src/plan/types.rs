@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vtplan_state::model::{KeyspaceName, ShardName, TabletType};
 
+use super::record::Recorded;
 use super::touches::Touches;
 
 /// Where a session's statements go: `ks`, `ks/-80`, `ks:-80`, each with `@replica` or `@rdonly`
@@ -228,6 +229,8 @@ pub struct QueryPlan {
     pub props: Props,
     pub tablet_type: TabletType,
     pub touches: Arc<Touches>,
+    /// Where it is counted.
+    pub recorded: Option<Arc<Recorded>>,
     pub action: Action,
 }
 
@@ -241,6 +244,19 @@ impl QueryPlan {
             Action::Scatter(scatter) => of(&scatter.parts),
             Action::Dml(parts) | Action::Ddl(parts) => of(parts),
             Action::Insert(insert) => insert.insert.shards(),
+        }
+    }
+}
+
+impl Action {
+    /// How many shards it goes to. Of an INSERT that waits for its sequence: how many it may.
+    pub fn width(&self) -> usize {
+        match self {
+            Self::Gate(_) => 0,
+            Self::Single(_) => 1,
+            Self::Scatter(scatter) => scatter.parts.len(),
+            Self::Dml(parts) | Self::Ddl(parts) => parts.len(),
+            Self::Insert(insert) => insert.insert.width(),
         }
     }
 }

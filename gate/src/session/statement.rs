@@ -2,7 +2,7 @@
 //! and planned again when it turns out that the records it was planned by were not the newest.
 
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use tokio::time::timeout_at;
 use vtplan_state::model::{Revision, TabletType};
@@ -10,7 +10,9 @@ use vtplan_state::model::{Revision, TabletType};
 use super::Session;
 use crate::exec::stale::Stale;
 use crate::exec::{Failure, Request};
-use crate::plan::{Action, BindValue, GateStatement, PlanContext, QueryPlan, ShardSql, Show};
+use crate::plan::{
+    Action, BindValue, Ended, GateStatement, PlanContext, QueryPlan, Recorded, ShardSql, Show,
+};
 use crate::protocol::SqlError;
 use crate::topology::{Hold, Snapshot};
 
@@ -29,6 +31,17 @@ pub(super) struct Patience {
     /// Since when it is tried again and again.
     again_since: Option<tokio::time::Instant>,
     held_since: Option<tokio::time::Instant>,
+    /// What it was planned as.
+    planned: Planned,
+}
+
+/// What is kept of a plan to count its statement.
+#[derive(Debug, Default)]
+struct Planned {
+    recorded: Option<Arc<Recorded>>,
+    shards: u64,
+    returns_rows: bool,
+    is_dml: bool,
 }
 
 impl Session {
@@ -63,7 +76,29 @@ impl Session {
         };
         let took = started.elapsed();
         self.shared.metrics.statement(kind, request.sql, took);
+        self.record(&patience.planned, result.is_err(), started, took);
         result
+    }
+
+    /// Counts a statement among those of its kind.
+    fn record(&self, planned: &Planned, failed: bool, started: Instant, took: Duration) {
+        let failed = failed || self.last_failed;
+        let rows = match failed {
+            true => 0,
+            false if planned.is_dml && !planned.returns_rows => self.values.row_count.max(0) as u64,
+            false if planned.returns_rows => self.values.found_rows,
+            false => 0,
+        };
+        let since = (started + took).duration_since(self.shared.started);
+        let ended = Ended {
+            took,
+            failed,
+            rows,
+            shards: planned.shards,
+            at: self.shared.started_at + since.as_millis() as u64,
+        };
+        let recorder = self.shared.planner.recorder();
+        recorder.record(planned.recorded.as_ref(), &ended);
     }
 
     async fn attempt(
@@ -92,14 +127,24 @@ impl Session {
                     values,
                 ),
             };
-            let plan = match plan {
+            let mut plan = match plan {
                 Ok(plan) => plan,
                 Err(error) => {
+                    patience.planned = Planned {
+                        recorded: planner.recorded(&context, request.sql),
+                        ..Planned::default()
+                    };
                     self.clear_diagnostics();
                     return ("refused", Err(error.into()));
                 }
             };
             let kind = kind(&plan.action);
+            patience.planned = Planned {
+                recorded: plan.recorded.take(),
+                shards: plan.action.width() as u64,
+                returns_rows: plan.props.returns_rows,
+                is_dml: plan.props.is_dml,
+            };
             if let Some(hold) = self.held_back(&snapshot, &plan) {
                 let waited = Box::pin(self.wait_held(&plan, &hold, patience)).await;
                 if let Err(failure) = waited {

@@ -2,6 +2,7 @@
 
 mod corpus;
 mod moves;
+mod routes;
 mod sharded;
 mod support;
 mod unsharded;

@@ -24,6 +24,7 @@ use vtplan_state::model::Revision;
 use crate::fit::Fit;
 use crate::plan::{Action, Origin, Plan, Step};
 use crate::words::describe;
+use crate::workload::Report;
 
 /// The format of documents that this version writes.
 pub const DOCUMENT_FORMAT: u32 = 1;
@@ -55,6 +56,8 @@ pub enum Against {
 pub struct Document<'a> {
     pub plan: &'a Plan,
     pub against: Against,
+    /// What the plan does to a workload, if one was given.
+    pub workload: Option<&'a Report>,
 }
 
 impl Serialize for Document<'_> {
@@ -73,6 +76,9 @@ impl Serialize for Document<'_> {
         map.serialize_entry("waits", &policy::waits(plan))?;
         map.serialize_entry("notes", &plan.notes)?;
         map.serialize_entry("fit", &FitDocument(&plan.fit))?;
+        if let Some(workload) = self.workload {
+            map.serialize_entry("workload", workload)?;
+        }
         map.serialize_entry("steps", &Steps(&plan.steps))?;
         map.end()
     }

@@ -4,6 +4,7 @@
 use serde_json::{Map, Value, json};
 
 use super::DOCUMENT_FORMAT;
+use crate::workload::Change;
 
 /// What a field of a step holds.
 #[derive(Debug, Clone, Copy)]
@@ -208,6 +209,8 @@ pub fn json_schema() -> Value {
             "plan": plan(),
             "refusal": refusal(),
             "step": { "anyOf": steps },
+            "workload": workload(),
+            "route": route(),
             "count": { "type": "integer", "minimum": 0 },
             "name": { "type": "string", "minLength": 1 },
             "digest": { "type": "string", "pattern": "^[0-9a-f]{64}$" },
@@ -316,6 +319,7 @@ fn plan() -> Value {
             ("waits", list(wait()), true),
             ("notes", list(note()), true),
             ("fit", fit(), true),
+            ("workload", json!({ "$ref": "#/$defs/workload" }), false),
             (
                 "steps",
                 described(
@@ -508,6 +512,117 @@ fn fit() -> Value {
         &[
             ("disks", list(disk), true),
             ("connections", list(connections), true),
+        ],
+    )
+}
+
+/// With `plan --workload`.
+fn workload() -> Value {
+    let change = json!({ "enum": Change::ALL });
+    let route = || json!({ "$ref": "#/$defs/route" });
+    let kind = object(
+        "A kind of statements.",
+        &[
+            ("statement", text("Without values."), true),
+            (
+                "target",
+                described(
+                    json!({ "type": ["string", "null"] }),
+                    "What the sessions use: `customer`, `customer@replica`.",
+                ),
+                true,
+            ),
+            ("count", count("How often it ran."), true),
+            ("errors", count("How often it failed; of an export."), false),
+            (
+                "total_us",
+                count("Microseconds of all together; of an export."),
+                false,
+            ),
+            (
+                "max_us",
+                count("Microseconds of the longest; of an export."),
+                false,
+            ),
+            (
+                "change",
+                described(
+                    change,
+                    "`refused`: it was served, and is refused, for some values at least. `worse`: more \
+                     servers are asked. `more_shards`: of all shards there are more. `moved`: it goes \
+                     elsewhere at the same cost.",
+                ),
+                true,
+            ),
+            ("before", route(), true),
+            ("after", route(), true),
+        ],
+    );
+    let unread = object(
+        "A text that is no statement.",
+        &[
+            (
+                "line",
+                described(json!({ "type": ["integer", "null"] }), "From 1."),
+                true,
+            ),
+            ("why", text("Why."), true),
+            ("text", text("Its beginning, without values."), false),
+        ],
+    );
+    let sums = Change::ALL.map(|change| {
+        let sum = object(
+            "How many.",
+            &[
+                ("kinds", count("Kinds."), true),
+                ("statements", count("Statements."), true),
+            ],
+        );
+        (json!(change).as_str().unwrap_or_default().to_owned(), sum)
+    });
+    let sums: Vec<(&str, Value, bool)> = sums
+        .iter()
+        .map(|(name, sum)| (name.as_str(), sum.clone(), true))
+        .collect();
+    object(
+        "What the plan does to the statements of a workload.",
+        &[
+            ("statements", count("All that were read."), true),
+            (
+                "left_out",
+                count("Of kinds beyond those that are kept: nothing is known of them."),
+                true,
+            ),
+            ("unread", count("Texts that are no statements."), true),
+            ("unread_samples", list(unread), true),
+            ("changes", object("Sums by change.", &sums), true),
+            ("kinds", described(list(kind), "The worst first."), true),
+        ],
+    )
+}
+
+fn route() -> Value {
+    object(
+        "Where statements go.",
+        &[
+            (
+                "kind",
+                json!({ "enum": [
+                    "gate", "any_shard", "unsharded", "one_shard", "some_shards", "all_shards",
+                    "one_shard_or_refused", "refused",
+                ]}),
+                true,
+            ),
+            ("keyspace", json!({ "$ref": "#/$defs/name" }), false),
+            ("shards", count("Of all shards: how many those are."), false),
+            (
+                "writes",
+                json!({ "type": "boolean", "description": "Several shards are written to." }),
+                false,
+            ),
+            ("error", count("MySQL's number of the error."), false),
+            ("text", text("For people."), true),
+            ("why", text("Why it is not better, or the error."), false),
         ],
     )
 }

@@ -29,7 +29,7 @@ pub struct GateRecord {
     pub cell: CellName,
     /// `HOST:PORT` of its MySQL listener.
     pub mysql_address: String,
-    /// `http://HOST:PORT` of `/metrics`, `/healthz` and `/debug/status`.
+    /// `http://HOST:PORT` of `/metrics`, `/healthz`, `/debug/status` and `/debug/workload`.
     pub http_url: String,
     pub version: String,
     pub started_at: UnixMillis,

@@ -537,6 +537,7 @@ pub fn print_plan(plan: &Plan, json: bool, global: &Global) {
         let plan = render::json::value(&Document {
             plan,
             against: Against::Live,
+            workload: None,
         });
         out(&format!(
             "{}\n",

@@ -12,6 +12,7 @@ use std::time::Duration;
 use vtplan_planner::document::Against;
 use vtplan_planner::document::policy::{ApprovalFor, approvals, inferred, waits};
 use vtplan_planner::plan::{Plan, Risk, Step};
+use vtplan_planner::workload::Report;
 
 use self::escape::{block, code, cut, html, sentence};
 use super::fit;
@@ -21,6 +22,7 @@ use super::summary::{changes, risk_word, totals};
 use super::table::count;
 use super::view::{Body, Item, Sign, view};
 use super::when;
+use super::workload;
 
 /// What a comment on GitHub may hold. It counts characters; in bytes it fits either way.
 pub const LIMIT: usize = 65_536;
@@ -37,20 +39,27 @@ pub struct Heading<'a> {
     /// Tells this plan from others in the same place.
     pub marker: Option<&'a str>,
     pub against: &'a Against,
+    pub workload: Option<&'a Report>,
 }
 
 /// How much of a comment each part may take, bytes.
 struct Shares {
+    worse: usize,
+    workload: usize,
     destructive: usize,
     tree: usize,
 }
 
 const ALL: Shares = Shares {
+    worse: usize::MAX,
+    workload: usize::MAX,
     destructive: usize::MAX,
     tree: usize::MAX,
 };
 
 const FITTING: Shares = Shares {
+    worse: 10_000,
+    workload: 6_000,
     destructive: 14_000,
     tree: 20_000,
 };
@@ -123,7 +132,13 @@ impl Comment {
             text: marker_line(heading.marker),
             left_out: Vec::new(),
         };
+        comment.title(plan);
+        comment.worse(heading.workload, shares.worse);
         comment.head(plan, heading.against);
+        if let Some(report) = heading.workload {
+            let summary = workload::markdown_summary(report, shares.workload);
+            comment.text.push_str(&summary);
+        }
         if plan.is_empty() {
             comment.notes(plan, limit);
             return comment;
@@ -139,9 +154,27 @@ impl Comment {
         comment
     }
 
+    fn title(&mut self, plan: &Plan) {
+        let cluster = code(&plan.cluster);
+        let _ = writeln!(self.text, "### vtplan: cluster {cluster}\n");
+    }
+
+    /// What a reviewer must see first.
+    fn worse(&mut self, report: Option<&Report>, share: usize) {
+        let Some(report) = report else {
+            return;
+        };
+        let (text, left) = workload::markdown_worse(report, share);
+        self.text.push_str(&text);
+        if left > 0 {
+            let total = report.bad().len();
+            self.left_out
+                .push(format!("{left} of {total} kinds of queries that get worse"));
+        }
+    }
+
     fn head(&mut self, plan: &Plan, against: &Against) {
         let text = &mut self.text;
-        let _ = writeln!(text, "### vtplan: cluster {}\n", code(&plan.cluster));
         let compared = super::compared_with(against);
         if plan.is_empty() {
             let _ = match compared {

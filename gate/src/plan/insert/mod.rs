@@ -109,17 +109,7 @@ impl InsertTemplate {
                 _ => Action::Dml(parts),
             });
         }
-        let auto = self.table.auto_increment.as_ref();
-        let sequence = auto.map(|auto| auto.sequence.clone());
-        let (shard, table) = sequence
-            .unwrap_or_else(|| Err("it has no sequence".to_owned()))
-            .map_err(|why| {
-                SqlError::new(
-                    1105,
-                    "HY000",
-                    format!("INSERT into `{}`: {why}", self.table.name),
-                )
-            })?;
+        let (shard, table) = self.sequence()?;
         Ok(Action::Insert(Box::new(InsertWithSequence {
             sequence: SequenceNeed {
                 shard,
@@ -128,6 +118,46 @@ impl InsertTemplate {
             },
             insert: unbound,
         })))
+    }
+
+    /// Why rows with such values would be refused, if they would.
+    pub(super) fn check(&self, values: &Values<'_>) -> Result<(), SqlError> {
+        for row in &self.rows {
+            let generated = row.is_generated(values);
+            self.shard(row, generated, None, values)?;
+            if generated {
+                self.sequence()?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What tells the shard of a row.
+    pub(super) fn by(&self) -> String {
+        match &self.table.primary_vindex {
+            Some(primary) => format!("{}.{}", self.table.name, primary.columns.join(", ")),
+            None => "the keyspace id that its table is pinned to".to_owned(),
+        }
+    }
+
+    /// Whether its rows may be of different shards.
+    pub(super) fn may_be_split(&self) -> bool {
+        self.rows.len() > 1 && self.table.primary_vindex.is_some()
+    }
+
+    /// The sequence, where its table is.
+    fn sequence(&self) -> Result<(Arc<ShardId>, String), SqlError> {
+        let auto = self.table.auto_increment.as_ref();
+        let sequence = auto.map(|auto| auto.sequence.clone());
+        sequence
+            .unwrap_or_else(|| Err("it has no sequence".to_owned()))
+            .map_err(|why| {
+                SqlError::new(
+                    1105,
+                    "HY000",
+                    format!("INSERT into `{}`: {why}", self.table.name),
+                )
+            })
     }
 
     /// Where a row goes; `None` while it depends on the sequence.

@@ -48,6 +48,15 @@ impl UnboundInsert {
         }
     }
 
+    /// How many shards these are, about: no more than there are rows.
+    pub(in crate::plan) fn width(&self) -> usize {
+        let shards = match &self.router {
+            Some(router) => router.keyspace.shards.len(),
+            None => 1,
+        };
+        self.rows.len().min(shards)
+    }
+
     pub(in crate::plan) fn bind(&self, first: Option<u64>) -> Result<Vec<ShardSql>, SqlError> {
         let mut next = first;
         let mut groups: Vec<(Arc<ShardId>, Vec<u8>)> = Vec::new();

@@ -1,0 +1,448 @@
+//! `plan --workload` and `workload export`: what a change of the spec does to the queries that run.
+
+#[path = "../../planner/tests/schema_check/mod.rs"]
+mod schema_check;
+mod support;
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+use support::Place;
+
+const ONE: &str = "specs/walkthrough/stage-1-commerce.yaml";
+const TWO: &str = "specs/walkthrough/stage-2-movetables.yaml";
+const THREE: &str = "specs/walkthrough/stage-3-reshard.yaml";
+
+/// Statements of an application of the walkthrough, of all kinds.
+const LOG: &str = "\
+use customer;
+select * from customer where customer_id = 5;
+select * from customer where customer_id = 6;
+select email from customer where customer_id in (1, 2, 3)
+select email from customer where customer_id in (4, 5)
+select * from customer where email = 'alice@domain.com'
+select * from customer where email = 'bob@domain.com'
+select count(*) from corder
+select count(*) from corder where customer_id in (7, 8)
+select * from customer c join corder o on c.customer_id = o.customer_id where c.customer_id = 7
+select * from customer c join corder o on c.email = o.sku
+insert into customer (email) values ('x@domain.com')
+insert into customer (email) values ('x@domain.com'), ('y@domain.com')
+update corder set price = 7 where sku = 'SKU-1001'
+update corder set price = 8 where customer_id = 3 and order_id = 4
+begin; commit
+set autocommit = 1
+select price from commerce.product where sku = 'SKU-1001'
+";
+
+/// Of which nothing gets worse.
+const GOOD: &str = "\
+use customer
+select * from customer where customer_id = 5
+update customer set email = 'x' where customer_id = 7
+begin
+commit
+select price from commerce.product where sku = 'SKU-1001'
+";
+
+fn report(place: &Place, new: &str, old: &str, workload: &str) -> Value {
+    let (code, stdout, stderr) = place.output(&[
+        "plan",
+        new,
+        "--against",
+        old,
+        "--workload",
+        workload,
+        "--format",
+        "json",
+    ]);
+    assert_eq!(code, 0, "{stderr}");
+    let document: Value = serde_json::from_str(&stdout).expect("JSON");
+    document["workload"].clone()
+}
+
+/// The statements with a change.
+fn with<'a>(report: &'a Value, change: &[&str]) -> BTreeSet<&'a str> {
+    let kinds = report["kinds"].as_array().expect("kinds").iter();
+    let changed = kinds.filter(|k| change.contains(&k["change"].as_str().expect("a change")));
+    changed
+        .map(|k| k["statement"].as_str().expect("a statement"))
+        .collect()
+}
+
+#[test]
+fn what_gets_worse_is_told_before_the_steps_in_every_format() {
+    let place = Place::with_examples();
+    place.write("queries.log", LOG);
+    let plan = |format| {
+        place.run(&[
+            "plan",
+            THREE,
+            "--against",
+            TWO,
+            "--workload",
+            "queries.log",
+            "--format",
+            format,
+        ])
+    };
+    // Above the changes, which other snapshots have.
+    let head = |text: String, end: &str| {
+        let at = text.find(end).expect("the changes");
+        text[..at].to_owned()
+    };
+    insta::assert_snapshot!("text", head(plan("text"), "Changes to cluster"));
+    insta::assert_snapshot!(
+        "markdown",
+        head(plan("markdown"), "> [!CAUTION]\n> **These steps")
+    );
+    let end: Vec<String> = plan("text")
+        .lines()
+        .filter(|l| l.starts_with("Workload:") || l.starts_with("Plan:"))
+        .map(str::to_owned)
+        .collect();
+    insta::assert_snapshot!("text-end", end.join("\n"));
+    let report = report(&place, THREE, TWO, "queries.log");
+    insta::assert_snapshot!("json", format!("{report:#}"));
+}
+
+#[test]
+fn the_report_names_exactly_the_statements_that_get_worse() {
+    let place = Place::with_examples();
+    place.write("queries.log", LOG);
+    let resharded = report(&place, THREE, TWO, "queries.log");
+    assert_eq!(
+        with(&resharded, &["refused"]),
+        BTreeSet::from([
+            "select count(*) from corder",
+            "select count(*) from corder where customer_id in (?, ? /*, ...*/)",
+            "select * from customer c join corder o on c.email = o.sku",
+        ])
+    );
+    assert_eq!(
+        with(&resharded, &["worse"]),
+        BTreeSet::from([
+            "select email from customer where customer_id in (?, ? /*, ...*/)",
+            "select * from customer where email = '?'",
+            "insert into customer (email) values ('?'), ('?') /*, ...*/",
+            "update corder set price = ? where sku = '?'",
+        ])
+    );
+    // The way back is for the better. What was refused is served.
+    let merged = report(&place, TWO, THREE, "queries.log");
+    assert!(with(&merged, &["refused", "worse", "more_shards"]).is_empty());
+    assert_eq!(
+        with(&merged, &["newly_served"]),
+        with(&resharded, &["refused"])
+    );
+    assert_eq!(with(&merged, &["better"]), with(&resharded, &["worse"]));
+}
+
+#[test]
+fn who_goes_on_using_the_keyspace_that_a_table_leaves_is_refused() {
+    let place = Place::with_examples();
+    let log = "select * from customer where customer_id = 1\nuse commerce\n\
+               select * from customer where customer_id = 2\n\
+               insert into commerce.corder (order_id) values (3)\n\
+               select * from product\nselect p.sku from product p where p.price in (1, 2)\n";
+    place.write("queries.log", log);
+    let moved = report(&place, TWO, ONE, "queries.log");
+    let kinds = moved["kinds"].as_array().expect("kinds").iter();
+    let refused = kinds.filter(|k| k["change"] == "refused");
+    let refused: Vec<(Option<&str>, &str, &str)> = refused
+        .map(|k| {
+            let why = k["after"]["why"].as_str().expect("why");
+            (
+                k["target"].as_str(),
+                k["statement"].as_str().expect("a statement"),
+                why,
+            )
+        })
+        .collect();
+    assert_eq!(
+        refused,
+        [
+            (
+                Some("commerce"),
+                "insert into commerce.corder (order_id) values (?)",
+                "`commerce` has no table `corder` any more"
+            ),
+            (
+                Some("commerce"),
+                "select * from customer where customer_id = ?",
+                "`commerce` has no table `customer` any more"
+            ),
+        ]
+    );
+    // Who names no keyspace is led to where the table is.
+    assert_eq!(
+        with(&moved, &["moved"]),
+        BTreeSet::from(["select * from customer where customer_id = ?"])
+    );
+}
+
+#[test]
+fn nothing_worse_is_one_line() {
+    let place = Place::with_examples();
+    place.write("queries.log", GOOD);
+    check!(
+        place,
+        "nothing-worse-same",
+        ["plan", TWO, "--against", TWO, "--workload", "queries.log"]
+    );
+    let args = ["plan", THREE, "--against", TWO, "--workload", "queries.log"];
+    let (code, stdout, _) = place.output(&args);
+    assert_eq!(code, 0);
+    assert!(stdout.starts_with("Changes to cluster"), "{stdout}");
+    insta::assert_snapshot!("nothing-worse", stdout.lines().last().unwrap_or_default());
+    place.write("empty.log", "");
+    check!(
+        place,
+        "nothing-in-it",
+        ["plan", TWO, "--against", TWO, "--workload", "empty.log"]
+    );
+}
+
+#[test]
+fn the_exit_code_says_what_it_is_asked_to() {
+    let place = Place::with_examples();
+    place.write("bad.log", LOG);
+    place.write("good.log", GOOD);
+    place.write(
+        "worse.log",
+        "select * from customer where email = 'x'\nselect * from customer where customer_id = 4\n",
+    );
+    let code = |log: &str, more: &[&str]| {
+        let args = ["plan", THREE, "--against", TWO, "--workload", log];
+        place.output(&[&args[..], more].concat()).0
+    };
+    let keyspace = ["--workload-keyspace", "customer"];
+    for (log, fail_on, expected) in [
+        ("bad.log", "refused", 1),
+        ("worse.log", "refused", 0),
+        ("worse.log", "worse", 1),
+        ("good.log", "worse", 0),
+        ("good.log", "more-shards", 0),
+    ] {
+        let more = [&keyspace[..], &["--workload-fail-on", fail_on]].concat();
+        assert_eq!(code(log, &more), expected, "{log} {fail_on}");
+    }
+    assert_eq!(code("bad.log", &[]), 0);
+    assert_eq!(code("bad.log", &["--detailed-exitcode"]), 2);
+    let (_, stdout, stderr) = place.output(&[
+        "plan",
+        THREE,
+        "--against",
+        TWO,
+        "--workload",
+        "bad.log",
+        "--workload-fail-on",
+        "worse",
+        "--format",
+        "json",
+    ]);
+    serde_json::from_str::<Value>(&stdout).expect("stdout is one document");
+    insta::assert_snapshot!("fail-on", stderr);
+}
+
+fn digest(kinds: &Value) -> String {
+    let digest = json!({
+        "vtplan_workload": 1, "made_by": "0.1.0", "cluster": "shop", "gates": ["gate-1"], "unseen": [],
+        "since": 1, "left_out": 3, "kinds": kinds,
+    });
+    format!("{digest:#}\n")
+}
+
+fn kind(target: &str, statement: &str, count: u64) -> Value {
+    json!({
+        "statement": statement, "target": target, "count": count, "errors": 1, "total_us": 2500 * count,
+        "max_us": 9000, "rows": count, "shards": count, "first_seen": 1, "last_seen": 2,
+    })
+}
+
+#[test]
+fn an_export_of_the_gates_is_read_with_its_counts_and_times() {
+    let place = Place::with_examples();
+    let text = digest(&json!([
+        kind(
+            "customer",
+            "select * from customer where email = '?'",
+            1_000_000
+        ),
+        kind(
+            "customer@replica",
+            "select * from customer where email = '?'",
+            30
+        ),
+        kind(
+            "customer",
+            "select * from customer where customer_id = ?",
+            34_221
+        ),
+        kind("no/such/target", "select ?", 5),
+        kind("customer", "nonsense", 7),
+    ]));
+    place.write("workload.json", &text);
+    let args = [
+        "plan",
+        THREE,
+        "--against",
+        TWO,
+        "--workload",
+        "workload.json",
+    ];
+    let (code, stdout, _) = place.output(&args);
+    assert_eq!(code, 0);
+    let shown = stdout
+        .split("Changes to cluster")
+        .next()
+        .unwrap_or_default();
+    let end = stdout.find("Workload:").expect("the last line");
+    insta::assert_snapshot!("export", format!("{shown}...\n{}", &stdout[end..]));
+    let report = report(&place, THREE, TWO, "workload.json");
+    assert_eq!(report["kinds"][0]["total_us"], 2_500_000_000u64);
+
+    let (_, schema, _) = place.output(&["schema", "workload"]);
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let value: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!(
+        schema_check::problems(&schema, &value),
+        Vec::<String>::new()
+    );
+}
+
+#[test]
+fn reports_fit_the_published_schema_and_are_the_same_each_time() {
+    let place = Place::with_examples();
+    place.write("queries.log", &format!("{LOG}nonsense\n"));
+    let args = |format| {
+        [
+            "plan",
+            THREE,
+            "--against",
+            TWO,
+            "--workload",
+            "queries.log",
+            "--format",
+            format,
+        ]
+    };
+    let (_, schema, _) = place.output(&["schema", "plan"]);
+    let schema: Value = serde_json::from_str(&schema).expect("JSON");
+    let (_, stdout, _) = place.output(&args("json"));
+    let document: Value = serde_json::from_str(&stdout).expect("JSON");
+    assert_eq!(
+        schema_check::problems(&schema, &document),
+        Vec::<String>::new()
+    );
+    for format in ["text", "json", "markdown", "dot"] {
+        assert_eq!(
+            place.output(&args(format)),
+            place.output(&args(format)),
+            "{format}"
+        );
+    }
+}
+
+#[test]
+fn a_comment_stays_within_its_limit_and_begins_with_what_gets_worse() {
+    let place = Place::with_examples();
+    let mut log = String::from("use customer\n");
+    for n in 0..3000 {
+        let column = "x".repeat(n % 200);
+        log.push_str(&format!(
+            "select c{n}_{column} from customer where email = 'a|b'\n"
+        ));
+    }
+    place.write("queries.log", &log);
+    let args = [
+        "plan",
+        THREE,
+        "--against",
+        TWO,
+        "--workload",
+        "queries.log",
+        "--format",
+        "markdown",
+    ];
+    let (_, stdout, _) = place.output(&args);
+    assert!(stdout.chars().count() <= 65_536);
+    let lines: Vec<&str> = stdout.lines().take(5).collect();
+    assert_eq!(lines[0], "<!-- vtplan-plan -->");
+    assert!(
+        lines[4].starts_with("> **Queries that get worse: 3,000 kinds"),
+        "{lines:?}"
+    );
+    assert!(stdout.contains("2980 more kinds"), "{}", &stdout[..3000]);
+}
+
+#[test]
+fn bad_workloads_are_told_and_bad_lines_only_counted() {
+    let place = Place::with_examples();
+    let plan = |log: &str| ["plan", TWO, "--against", TWO, "--workload", log].map(str::to_owned);
+    let run = |log: &str| {
+        let args = plan(log);
+        place.run(&args.each_ref().map(String::as_str))
+    };
+    let long = "y".repeat(2 << 20);
+    let mixed = format!(
+        "select 1\nnonsense with a value 'secret'\nselect 'not ended\n\x01\x02\x03\nselect '{long}'\n\
+         select from where 1 = 1\nselect \u{fffd}"
+    );
+    place.write("mixed.log", &mixed);
+    insta::assert_snapshot!("bad-lines", run("mixed.log"));
+    assert!(!run("mixed.log").contains("secret"));
+    std::fs::write(place.path("binary"), b"\x7fELF\0\0\0\x01\xff\n\xfe\xff").expect("a file");
+    insta::assert_snapshot!("binary", run("binary"));
+    let text = digest(&json!([kind("customer", "select ?", 1)]));
+    place.write("cut.json", &text[..text.len() / 2]);
+    insta::assert_snapshot!("cut", run("cut.json"));
+    place.write(
+        "newer.json",
+        &text.replace("\"vtplan_workload\": 1", "\"vtplan_workload\": 2"),
+    );
+    insta::assert_snapshot!("newer", run("newer.json"));
+    place.write("other.json", "{ \"vtplan_export\": 1 }\n");
+    insta::assert_snapshot!("other", run("other.json"));
+    insta::assert_snapshot!("nowhere", run("none.log"));
+    insta::assert_snapshot!("folder", run("specs"));
+    let sparse = std::fs::File::create(place.path("huge")).expect("a file");
+    sparse.set_len(1 << 30).expect("a hole of a file");
+    insta::assert_snapshot!("huge", run("huge"));
+}
+
+#[test]
+fn a_keyspace_that_is_no_name_is_refused() {
+    let place = Place::with_examples();
+    check!(
+        place,
+        "bad-keyspace",
+        [
+            "plan",
+            TWO,
+            "--workload",
+            "x.log",
+            "--workload-keyspace",
+            "a/b/c d"
+        ]
+    );
+    check!(
+        place,
+        "keyspace-alone",
+        ["plan", TWO, "--workload-keyspace", "customer"]
+    );
+}
+
+#[tokio::test]
+async fn gates_that_do_not_answer_are_told() {
+    let place = Place::with_examples();
+    check!(place, "no-store", ["workload", "export"]);
+    place.cluster("shop").await;
+    check!(place, "no-gate", ["workload", "export"]);
+    // Nothing listens on port 1.
+    check!(
+        place,
+        "gate-gone",
+        ["workload", "export", "--gate", "127.0.0.1:1"]
+    );
+}
