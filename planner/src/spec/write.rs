@@ -201,7 +201,7 @@ impl Yaml {
         }
         self.line(2, "tablets:");
         let count = |t: &DesiredTablets| std::format!("{}: {}", t.tablet_type, t.count);
-        if tablets.iter().all(|t| t.pin.is_none()) {
+        if tablets.iter().all(|t| t.pin.is_none() && t.adopt.is_none()) {
             let mut cells: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for some in tablets {
                 cells
@@ -219,6 +219,20 @@ impl Yaml {
         }
         for some in tablets {
             let mut fields = vec![std::format!("cell: {}", scalar(some.cell.as_str()))];
+            if let Some(adopt) = &some.adopt {
+                fields.push(std::format!(
+                    "server: {}",
+                    scalar(&adopt.server.to_string())
+                ));
+                if some.tablet_type != TabletType::Replica {
+                    fields.push(std::format!("type: {}", some.tablet_type));
+                }
+                if let Some(host) = &adopt.host {
+                    fields.push(std::format!("host: {}", scalar(host.as_str())));
+                }
+                self.line(3, &std::format!("- {{ {} }}", fields.join(", ")));
+                continue;
+            }
             match &some.pin {
                 None => fields.push(count(some)),
                 Some(pin) => {
