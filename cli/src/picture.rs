@@ -7,8 +7,8 @@ use serde::Serialize;
 use vtplan_agent::observe::Gathered;
 use vtplan_planner::live::{ObservedRole, ObservedTablet, ServerState};
 use vtplan_state::model::{
-    ActivePlan, CellName, Durability, GateName, HostName, KeyspaceName, Records, ShardName,
-    ShardRecord, TabletAlias, TabletRecord, TabletType, UnixMillis, WorkflowRecord,
+    ActivePlan, CellName, Durability, GateName, HostName, KeyspaceName, Records, ServerAddress,
+    ShardName, ShardRecord, TabletAlias, TabletRecord, TabletType, UnixMillis, WorkflowRecord,
 };
 
 use crate::workflows::document::{StreamDocument, WorkflowDocument};

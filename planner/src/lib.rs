@@ -23,6 +23,7 @@ pub mod ids;
 pub mod lint;
 pub mod live;
 pub mod passes;
+pub mod plain;
 pub mod plan;
 pub mod seen;
 pub mod simulate;

@@ -11,7 +11,7 @@ mod definitions;
 pub mod digest;
 mod draft;
 mod estimates;
-mod foreign_keys;
+pub(crate) mod foreign_keys;
 mod gates;
 mod keyspaces;
 mod moves;
