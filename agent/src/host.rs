@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use tokio::sync::watch;
 use vtplan_state::cluster::Cluster;
@@ -23,7 +23,7 @@ pub struct Host {
     pub lease: Mutex<Option<LeaseKeeper>>,
     pub credentials: Credentials,
     pub program: Program,
-    pub flavor: Box<dyn Flavor>,
+    pub flavor: Arc<dyn Flavor>,
     pub templates: Templates,
     pub tablets_dir: PathBuf,
     /// What servers bind to.

@@ -26,6 +26,7 @@ pub mod host;
 pub mod look;
 pub mod mysqld;
 pub mod observe;
+pub mod plain;
 pub mod proto;
 pub mod records_copy;
 pub mod register;

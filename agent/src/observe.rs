@@ -328,6 +328,7 @@ mod tests {
             host: HostName::new(on).unwrap(),
             mysql_port: 17000,
             flavor: FlavorKind::MariaDb,
+            server: Default::default(),
         }
     }
 
@@ -338,6 +339,7 @@ mod tests {
                 version: "10.11.6".into(),
                 read_only: true,
                 role,
+                replicates_from: None,
                 position: String::new(),
                 semi_sync: true,
             }),

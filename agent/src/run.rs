@@ -115,7 +115,7 @@ impl Agent {
             identity,
             lease: Mutex::new(Some(lease)),
             credentials,
-            flavor: flavor::of(program.version),
+            flavor: flavor::of(program.version).into(),
             program,
             templates: Templates::new(templates, as_root),
             tablets_dir,

@@ -1,18 +1,38 @@
-//! Connections to the host's own servers, over their sockets.
+//! Connections to the host's own servers over their sockets, and over the network to those that were
+//! adopted.
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::fmt;
+use std::path::PathBuf;
 use std::time::Duration;
 
 use mysql_async::prelude::Queryable as _;
 use mysql_async::{Conn, DriverError, OptsBuilder, Row, Value};
 use tokio::time::timeout;
 
+use vtplan_state::model::ServerAddress;
+
 use crate::error::AgentError;
 use crate::flavor::TextRow;
 
 /// After this a server that does not answer counts as hung.
 const PATIENCE: Duration = Duration::from_secs(30);
+
+/// Where a server listens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Endpoint {
+    Socket(PathBuf),
+    Tcp(ServerAddress),
+}
+
+impl fmt::Display for Endpoint {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Socket(path) => write!(f, "its socket {}", path.display()),
+            Self::Tcp(address) => write!(f, "{address}"),
+        }
+    }
+}
 
 /// What became of an attempt to connect.
 #[derive(Debug)]
@@ -32,13 +52,22 @@ pub struct Sql {
 
 impl Sql {
     pub async fn connect(
-        socket: &Path,
+        endpoint: &Endpoint,
         user: &str,
         password: Option<&str>,
         database: Option<&str>,
     ) -> Result<Self, ConnectError> {
-        let options = OptsBuilder::default()
-            .socket(Some(socket.display().to_string()))
+        let options = match endpoint {
+            Endpoint::Socket(path) => {
+                OptsBuilder::default().socket(Some(path.display().to_string()))
+            }
+            // The machine may be this one, and its socket another server's.
+            Endpoint::Tcp(address) => OptsBuilder::default()
+                .prefer_socket(false)
+                .ip_or_hostname(address.machine.clone())
+                .tcp_port(address.port),
+        };
+        let options = options
             .user(Some(user))
             .pass(password)
             .db_name(database)

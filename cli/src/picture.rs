@@ -7,8 +7,8 @@ use serde::Serialize;
 use vtplan_agent::observe::Gathered;
 use vtplan_planner::live::{ObservedRole, ObservedTablet, ServerState};
 use vtplan_state::model::{
-    ActivePlan, CellName, Durability, GateName, HostName, KeyspaceName, Records, ShardName,
-    ShardRecord, TabletAlias, TabletRecord, TabletType, UnixMillis, WorkflowRecord,
+    ActivePlan, CellName, Durability, GateName, HostName, KeyspaceName, Records, ServerAddress,
+    ShardName, ShardRecord, TabletAlias, TabletRecord, TabletType, UnixMillis, WorkflowRecord,
 };
 
 use crate::workflows::document::{StreamDocument, WorkflowDocument};
@@ -128,6 +128,9 @@ pub struct Tablet {
     pub tablet_type: TabletType,
     pub host: HostName,
     pub mysql_port: u16,
+    /// Where an adopted server is, which `host` looks after.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub adopted: Option<ServerAddress>,
     pub state: TabletState,
     pub lag_seconds: Option<u64>,
     pub version: String,
@@ -360,6 +363,7 @@ fn tablet(record: &TabletRecord, shard: &ShardRecord, seen: Option<&ObservedTabl
         },
         host: record.host.clone(),
         mysql_port: record.mysql_port,
+        adopted: record.adopted(),
         state: TabletState::Unseen,
         lag_seconds: None,
         version: String::new(),

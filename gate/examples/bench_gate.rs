@@ -9,8 +9,8 @@ use vtplan_gate::{GateConfig, run_gate};
 use vtplan_state::model::keys::Keys;
 use vtplan_state::model::{
     CellName, Credentials, FlavorKind, GateName, HostName, HostRecord, KeyspaceName,
-    KeyspaceRecord, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletType, UserRecord,
-    VSchemaKeyspace,
+    KeyspaceRecord, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletServer, TabletType,
+    UserRecord, VSchemaKeyspace,
 };
 use vtplan_state::store::{Op, OpenMode, Store, Txn, open};
 
@@ -82,6 +82,7 @@ async fn main() -> Result<(), Box<dyn Error>> {
                 host,
                 mysql_port: server.parse()?,
                 flavor: FlavorKind::MariaDb,
+                server: TabletServer::Made,
             },
         ))
         .then(Op::put(

@@ -96,6 +96,7 @@ fn desired() -> Result<Desired, Box<dyn std::error::Error>> {
             tablet_type,
             count,
             pin: None,
+            adopt: None,
         };
         let [one, two] = cells()?;
         let mut tables = BTreeMap::new();

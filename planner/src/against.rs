@@ -131,9 +131,10 @@ fn add_hosts(live: &mut Live, specs: &[&Desired]) {
             let mut here: BTreeMap<&CellName, u32> = BTreeMap::new();
             for tablets in &keyspace.tablets {
                 *here.entry(&tablets.cell).or_default() += tablets.count;
-                if let Some(pin) = &tablets.pin {
-                    let host = host(pin.host.clone(), &tablets.cell);
-                    live.records.hosts.insert(pin.host.clone(), host);
+                let adopt = tablets.adopt.as_ref().and_then(|adopt| adopt.host.as_ref());
+                if let Some(name) = tablets.pin.as_ref().map(|pin| &pin.host).or(adopt) {
+                    let host = host(name.clone(), &tablets.cell);
+                    live.records.hosts.insert(name.clone(), host);
                 }
             }
             for (cell, count) in here {

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 use vtplan_state::model::{
-    CellName, Durability, HostName, KeyspaceName, ShardName, TableName, TabletType, UserRecord,
-    VSchemaKeyspace,
+    CellName, Durability, HostName, KeyspaceName, ServerAddress, ShardName, TableName, TabletType,
+    UserRecord, VSchemaKeyspace,
 };
 
 use crate::drift::{Finding, Kind as DriftKind};
@@ -97,6 +97,11 @@ impl DesiredKeyspace {
     pub fn is_sharded(&self) -> bool {
         self.vschema.sharded
     }
+
+    /// Whether its tablets are servers that were there before.
+    pub fn is_adopted(&self) -> bool {
+        self.tablets.iter().any(|t| t.adopt.is_some())
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -106,7 +111,8 @@ pub struct DesiredTable {
     pub on_remove: OnRemove,
 }
 
-/// `count` tablets of a type in a cell for every shard, or one that is pinned to a place.
+/// `count` tablets of a type in a cell for every shard, or one that is pinned to a place, or one whose
+/// server is there already.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DesiredTablets {
     pub cell: CellName,
@@ -116,6 +122,18 @@ pub struct DesiredTablets {
     /// With a pin, `count` is 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pin: Option<Pin>,
+    /// With a server that is adopted, `count` is 1, and there is no pin.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub adopt: Option<Adopt>,
+}
+
+/// A server that is there already and becomes a tablet as it runs, with its data.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Adopt {
+    pub server: ServerAddress,
+    /// The host whose agent looks after it; `None`: one of its cell is chosen.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<HostName>,
 }
 
 /// Where a pinned tablet is. A pin with a `shard` is for that shard only.

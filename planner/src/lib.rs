@@ -27,6 +27,7 @@ pub mod lint;
 pub mod live;
 mod moving;
 pub mod passes;
+pub mod plain;
 pub mod plan;
 pub mod seen;
 pub mod simulate;

@@ -99,6 +99,9 @@ pub struct RunningServer {
     pub version: String,
     pub read_only: bool,
     pub role: ObservedRole,
+    /// Where an adopted server that has no role yet replicates from, `HOST:PORT`: it is no primary.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub replicates_from: Option<String>,
     /// Executed GTID set.
     pub position: String,
     /// Whether semi-sync is on in the role it has.

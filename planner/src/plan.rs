@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use vtplan_state::model::{
-    CellName, Durability, HostName, KeyspaceName, Revision, RoutingRules, ShardName, Side,
-    TableName, TabletAlias, TabletType, UnixMillis, UserRecord, VSchemaKeyspace, VSchemaTable,
-    WorkflowKind, WorkflowName, WorkflowSide,
+    CellName, Durability, HostName, KeyspaceName, Revision, RoutingRules, ServerAddress, ShardName,
+    Side, TableName, TabletAlias, TabletType, UnixMillis, UserRecord, VSchemaKeyspace,
+    VSchemaTable, WorkflowKind, WorkflowName, WorkflowSide,
 };
 
 use crate::desired::ApprovePoint;
@@ -178,7 +178,8 @@ pub enum Action {
         keyspace: KeyspaceName,
         shard: ShardName,
     },
-    /// Writes the tablet's record; done when its host's agent has its server running.
+    /// Writes the tablet's record; done when its host's agent has its server running, or, where it
+    /// adopts one, has taken it over as it runs.
     CreateTablet {
         alias: TabletAlias,
         keyspace: KeyspaceName,
@@ -188,13 +189,19 @@ pub enum Action {
         host: Option<HostName>,
         /// `None` exactly when `host` is.
         mysql_port: Option<u16>,
+        /// The server that becomes the tablet; `None`: one is made.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        adopt: Option<ServerAddress>,
     },
-    /// Stops the server and removes its folder and record.
+    /// Stops the server and removes its folder and record. An adopted server is released: it goes on
+    /// with its data.
     DeleteTablet {
         alias: TabletAlias,
         keyspace: KeyspaceName,
         shard: ShardName,
         host: HostName,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        release: Option<ServerAddress>,
     },
     ChangeTabletType {
         alias: TabletAlias,

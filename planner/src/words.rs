@@ -63,7 +63,14 @@ pub fn describe(step: &Step) -> String {
             tablet_type,
             host,
             mysql_port,
+            adopt,
         } => {
+            if let Some(server) = adopt {
+                let by = host.as_ref().map_or(String::new(), |h| format!(", by {h}"));
+                return format!(
+                    "adopt {server} as tablet {alias} ({keyspace}/{shard}, {tablet_type}{by})"
+                );
+            }
             let place = place(host.as_ref(), *mysql_port);
             format!("create tablet {alias} ({keyspace}/{shard}, {tablet_type}, {place})")
         }
@@ -72,7 +79,13 @@ pub fn describe(step: &Step) -> String {
             keyspace,
             shard,
             host,
-        } => format!("delete tablet {alias} ({keyspace}/{shard}, on {host})"),
+            release,
+        } => match release {
+            Some(server) => format!(
+                "release tablet {alias} ({keyspace}/{shard}): {server} goes on with its data"
+            ),
+            None => format!("delete tablet {alias} ({keyspace}/{shard}, on {host})"),
+        },
         Action::ChangeTabletType { alias, from, to } => {
             format!("change tablet {alias} from {from} to {to}")
         }

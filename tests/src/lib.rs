@@ -2,6 +2,7 @@
 //! leaves nothing behind. Used by the end-to-end tests in `tests/tests/`.
 
 pub mod etcd;
+pub mod handmade;
 pub mod inside;
 pub mod lab;
 pub mod net;

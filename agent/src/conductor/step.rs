@@ -7,8 +7,8 @@ use std::sync::Arc;
 use vtplan_planner::live::{ObservedRole, ServerState};
 use vtplan_planner::plan::{Action, Step};
 use vtplan_state::model::{
-    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, RoutingRules, ShardName,
-    ShardRecord, TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace,
+    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, RoutingRules, ServerAddress,
+    ShardName, ShardRecord, TabletAlias, TabletRecord, TabletServer, UserRecord, VSchemaKeyspace,
 };
 use vtplan_state::store::{Compare, Op, Txn};
 
@@ -378,6 +378,7 @@ async fn create_tablet(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Resu
         tablet_type,
         host,
         mysql_port,
+        adopt,
     } = action
     else {
         return Ok(());
@@ -405,6 +406,12 @@ async fn create_tablet(to: Fenced<'_>, action: &Action, seen: &Gathered) -> Resu
         host: host.clone(),
         mysql_port: *mysql_port,
         flavor,
+        server: match adopt {
+            Some(server) => TabletServer::Adopted {
+                machine: server.machine.clone(),
+            },
+            None => TabletServer::Made,
+        },
     };
     Ok(to.create(keys.tablet(alias), &[in_shard], record).await?)
 }
@@ -422,6 +429,13 @@ async fn init_primary(
 ) -> Result<(), Outcome> {
     let named = seen.live.records.shard(keyspace, shard);
     let is_named = named.is_some_and(|shard| shard.primary.as_ref() == Some(primary));
+    if !is_named && let Some((server, from)) = replicates(seen, primary) {
+        return Err(Outcome::Impossible(format!(
+            "{server}, tablet {primary}, is to be the primary of {keyspace}/{shard}, and replicates from \
+             {from}; plan and apply again, for what replicates is known now, and list the server that \
+             takes the writes first"
+        )));
+    }
     // A shard gets a primary only when a server is there to be it.
     if !is_named && !runs(seen, primary) {
         return Err(Outcome::Retry(format!(
@@ -446,6 +460,15 @@ async fn init_primary(
     };
     let key = keys.shard(keyspace, shard);
     Ok(to.change(key, &[exists], change).await?)
+}
+
+/// An adopted server without a role that replicates, and from where.
+fn replicates(seen: &Gathered, alias: &TabletAlias) -> Option<(ServerAddress, String)> {
+    let server = seen.live.records.tablets.get(alias)?.adopted()?;
+    match &seen.live.observed.tablets.get(alias)?.server {
+        ServerState::Running(running) => Some((server, running.replicates_from.clone()?)),
+        _ => None,
+    }
 }
 
 fn runs(seen: &Gathered, alias: &TabletAlias) -> bool {

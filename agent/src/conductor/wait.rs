@@ -42,6 +42,11 @@ pub fn waits_for(action: &Action, seen: &Gathered) -> Waiting {
             to,
             ..
         } => followers(seen, keyspace, shard, to),
+        Action::DeleteTablet {
+            host,
+            release: Some(server),
+            ..
+        } => Waiting::on(format!("host {host} takes what is vtplan's off {server}")),
         Action::DeleteTablet { host, .. } => {
             Waiting::on(format!("host {host} stops the server and removes its data"))
         }

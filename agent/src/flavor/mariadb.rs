@@ -237,6 +237,9 @@ impl Flavor for MariaDb {
             received: text(row, "gtid_io_pos").to_owned(),
             error: replication_error(row),
             source_purged: text(row, "last_io_errno") == ER_SOURCE_FATAL_ERROR_READING_BINLOG,
+            source_server_id: text(row, "master_server_id").parse().unwrap_or(0),
+            user: text(row, "master_user").to_owned(),
+            by_gtid: matches!(text(row, "using_gtid"), "Slave_Pos" | "Current_Pos"),
         }
     }
 

@@ -71,9 +71,20 @@ pub struct ReplicaStatus {
     pub error: String,
     /// The source no longer has binlogs that this server needs.
     pub source_purged: bool,
+    /// 0: it has not been connected to it.
+    pub source_server_id: u32,
+    /// The account that it replicates as.
+    pub user: String,
+    /// Whether it asks the source for what it lacks by GTIDs.
+    pub by_gtid: bool,
 }
 
 impl ReplicaStatus {
+    /// `HOST:PORT` of the source, as the server has it.
+    pub fn source(&self) -> String {
+        format!("{}:{}", self.source_host, self.source_port)
+    }
+
     pub fn healthy(&self) -> bool {
         self.io_running && self.sql_running
     }

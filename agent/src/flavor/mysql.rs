@@ -291,6 +291,11 @@ impl Flavor for MySql {
             received: text(row, "retrieved_gtid_set").replace('\n', ""),
             error: replication_error(row),
             source_purged: text(row, "last_io_errno") == ER_SOURCE_FATAL_ERROR_READING_BINLOG,
+            source_server_id: get("source_server_id", "master_server_id")
+                .parse()
+                .unwrap_or(0),
+            user: get("source_user", "master_user").to_owned(),
+            by_gtid: text(row, "auto_position") == "1",
         }
     }
 

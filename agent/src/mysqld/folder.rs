@@ -124,6 +124,22 @@ impl TabletDir {
         made
     }
 
+    /// Makes the folder of a tablet whose data is elsewhere: it holds what the agent remembers.
+    pub fn create_empty(&self, marker: &Marker) -> Result<(), AgentError> {
+        let tmp = self.beside(TMP);
+        let failed = |e| {
+            let what = format!("the folder of tablet {} cannot be made", self.alias);
+            AgentError::io(&tmp, what, e)
+        };
+        remove(&tmp).map_err(failed)?;
+        fs::create_dir(&tmp).map_err(failed)?;
+        set_mode(&tmp, 0o700).map_err(failed)?;
+        write_json(&tmp.join("tablet.json"), marker)?;
+        fs::rename(&tmp, &self.path)
+            .and_then(|()| sync_dir(&self.tablets_dir))
+            .map_err(failed)
+    }
+
     /// A disk that a new tablet fills up stops the servers that are on it: better not begun.
     fn check_space(&self, template: &Path) -> Result<(), AgentError> {
         let unknown = |e| {
@@ -325,6 +341,7 @@ mod tests {
                 host: HostName::new("h1").unwrap(),
                 mysql_port: 17100,
                 flavor: FlavorKind::MariaDb,
+                server: Default::default(),
             },
             server_version: "10.11.6".to_owned(),
             generation: 0,

@@ -28,13 +28,14 @@ impl ServerAddress {
         here: &HostName,
         credentials: &Credentials,
     ) -> Self {
-        let socket = (host.name == *here).then(|| PathBuf::from(host.socket_path(&tablet.alias)));
+        let socket = tablet.socket(host).filter(|_| host.name == *here);
+        let adopted = tablet.adopted().map(|server| server.machine);
         Self {
             name: tablet.alias.to_string(),
             flavor: tablet.flavor,
-            host: host.address.clone(),
+            host: adopted.unwrap_or_else(|| host.address.clone()),
             port: tablet.mysql_port,
-            socket,
+            socket: socket.map(PathBuf::from),
             user: credentials.admin_user.clone(),
             password: credentials.admin_password.clone(),
         }

@@ -27,9 +27,12 @@ impl Tablet {
 
     /// Makes the accounts and locks the ones that a fresh server has. May be run again.
     pub(super) async fn make_accounts(&self) -> Result<(), AgentError> {
+        if self.is_adopted() {
+            return self.make_accounts_beside().await;
+        }
         let what = "making vtplan's accounts";
         let mut sql = self.connect_as_anybody().await?;
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         let facts = flavor.facts(&sql.variables(&flavor.facts_query()).await?);
         sql.run(what, "SET SESSION sql_log_bin = 0").await?;
         let bound = facts.super_read_only.then(|| flavor.set_admin_writable());
@@ -65,11 +68,16 @@ impl Tablet {
         }
         sql.close().await;
         self.connect(None).await?.close().await;
+        self.note_accounts()?;
+        self.dir.open_to_others()
+    }
+
+    /// Puts down that the server has its accounts.
+    pub(super) fn note_accounts(&self) -> Result<(), AgentError> {
         let file = AccountsFile {
             version: ACCOUNTS_VERSION,
         };
-        write_json(&self.dir.accounts_file(), &file)?;
-        self.dir.open_to_others()
+        write_json(&self.dir.accounts_file(), &file)
     }
 
     /// As the administrator, or as root as long as there is none.
@@ -78,7 +86,7 @@ impl Tablet {
             Ok(sql) => return Ok(sql),
             Err(error) => error,
         };
-        match Sql::connect(&self.dir.socket(), "root", None, None).await {
+        match Sql::connect(&self.endpoint(), "root", None, None).await {
             Ok(sql) => Ok(sql),
             Err(ConnectError::Denied) => Err(AgentError::Refused(format!(
                 "the server of tablet {} lets neither vtplan's administrator nor root in: its accounts were changed by hand",

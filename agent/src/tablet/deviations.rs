@@ -145,18 +145,13 @@ impl Tablet {
 
     async fn find_deviations(&self, sql: &mut Sql) -> Result<Vec<Deviation>, AgentError> {
         let variables = sql.variables("SHOW GLOBAL VARIABLES").await?;
-        let record = self.record();
-        let my_cnf = self.host.flavor.my_cnf(&self.server_conf(&record));
-        let extra: BTreeSet<String> = self
-            .host
-            .settings
-            .extra
-            .keys()
-            .map(|name| name.replace('-', "_").to_lowercase())
-            .collect();
-        let mut expected = expected(&my_cnf, &extra);
-        if self.host.flavor.facts(&variables).semi_sync_source {
-            for statement in self.host.flavor.set_semi_sync_source(true) {
+        let mut expected = if self.is_adopted() {
+            self.needed_variables()
+        } else {
+            self.set_up_variables()
+        };
+        if self.flavor().facts(&variables).semi_sync_source {
+            for statement in self.flavor().set_semi_sync_source(true) {
                 let set = statement
                     .strip_prefix("SET GLOBAL ")
                     .and_then(|set| set.split_once(" = "));
@@ -196,6 +191,16 @@ impl Tablet {
         Ok(found)
     }
 
+    /// What the option file of a server that vtplan made says.
+    fn set_up_variables(&self) -> BTreeMap<String, String> {
+        let my_cnf = self.flavor().my_cnf(&self.server_conf(&self.record()));
+        let extra = self.host.settings.extra.keys();
+        let extra: BTreeSet<String> = extra
+            .map(|name| name.replace('-', "_").to_lowercase())
+            .collect();
+        expected(&my_cnf, &extra)
+    }
+
     /// What is wrong with an account of ours, if anything.
     async fn account(
         &self,
@@ -215,7 +220,7 @@ impl Tablet {
             return Ok(Some("it does not exist".to_owned()));
         }
         let mut wrong = Vec::new();
-        match Sql::connect(&self.dir.socket(), user, Some(password), None).await {
+        match Sql::connect(&self.endpoint(), user, Some(password), None).await {
             Ok(connected) => connected.close().await,
             Err(ConnectError::Denied) => wrong.push("it has another password".to_owned()),
             // ER_ACCOUNT_HAS_BEEN_LOCKED, in MySQL's and MariaDB's words.
@@ -242,7 +247,7 @@ impl Tablet {
         let shown = sql.column("reading an account's grants", &query).await?;
         let there = grants(shown.iter().map(String::as_str));
         let keyspace = self.record().keyspace;
-        let statements = self.host.flavor.accounts(&self.host.credentials, &keyspace);
+        let statements = self.flavor().accounts(&self.host.credentials, &keyspace);
         let ours = format!(" TO {account}");
         let ours = statements.iter().filter(|s| s.contains(&ours));
         let wanted = grants(ours.map(String::as_str));

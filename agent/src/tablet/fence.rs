@@ -48,7 +48,7 @@ impl Tablet {
             admin: self.host.credentials.admin_user.clone(),
             closed,
         };
-        let date_ahead = self.host.flavor.date_ahead();
+        let date_ahead = self.flavor().date_ahead();
         let (role, mut hands) = self.as_admin(term, &fence.keyspace).await?;
         apart(async move {
             let done = match patience {
@@ -222,7 +222,7 @@ impl Tablet {
         sql: &mut Sql,
         patience: Duration,
     ) -> Result<(), AgentError> {
-        let statements = self.host.flavor.set_fenced();
+        let statements = self.flavor().set_fenced();
         self.stop_writes(sql, &statements, patience).await?;
         self.end_open_transactions(sql).await
     }
@@ -293,7 +293,7 @@ impl Tablet {
     /// to become it.
     pub(super) fn open_to_admin(&self, role: &RoleState, facts: &Facts, term: u64) -> bool {
         role.open == Some(term)
-            && !(facts.super_read_only && self.host.flavor.set_admin_writable().is_some())
+            && !(facts.super_read_only && self.flavor().set_admin_writable().is_some())
     }
 
     pub(super) fn check_primary(&self, term: u64) -> Result<(), AgentError> {

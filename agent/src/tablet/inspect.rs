@@ -47,12 +47,19 @@ impl Tablet {
             source: self
                 .replication(&mut sql)
                 .await?
-                .map(|status| format!("{}:{}", status.source_host, status.source_port)),
-            stray_accounts: self.stray_accounts(&mut sql).await?,
+                .map(|status| status.source())
+                .filter(|source| !self.is_known_source(source)),
+            stray_accounts: if self.is_adopted() {
+                // They were there before vtplan, as the other databases were.
+                Vec::new()
+            } else {
+                self.stray_accounts(&mut sql).await?
+            },
             ..Seen::default()
         };
         for name in &databases {
-            let known = OF_THE_SERVER.contains(&name.as_str())
+            let known = self.is_adopted()
+                || OF_THE_SERVER.contains(&name.as_str())
                 || name == keyspace.as_str()
                 || name.starts_with(SCRATCH_PREFIX);
             if !known {

@@ -4,9 +4,11 @@
 //! once a second and whenever the records change: [`server`] gets the mysqld up, [`accounts`]
 //! makes vtplan's accounts, [`role`] makes it a primary or a replica. What others ask of a tablet
 //! over gRPC is in [`requests`], [`fence`], [`tables`] and [`canonical`]; [`deviations`] and [`inspect`]
-//! are for those who look for drift.
+//! are for those who look for drift. What is otherwise where the server was there before vtplan is in
+//! [`adopted`].
 
 pub mod accounts;
+mod adopted;
 pub mod canonical;
 mod deviations;
 pub mod fence;
@@ -30,10 +32,11 @@ use vtplan_state::model::{TabletAlias, TabletRecord};
 
 use crate::disk::{self, Space};
 use crate::error::AgentError;
+use crate::flavor::Flavor;
 use crate::host::Host;
 use crate::mysqld::TabletDir;
 use crate::proto::v1::TabletHealth;
-use crate::sql::{ConnectError, Sql};
+use crate::sql::{ConnectError, Endpoint, Sql};
 
 /// A tablet of this host.
 pub struct Tablet {
@@ -41,6 +44,8 @@ pub struct Tablet {
     alias: TabletAlias,
     dir: TabletDir,
     record: Mutex<TabletRecord>,
+    /// Of the server; until an adopted one has been seen, of the host's program.
+    flavor: Mutex<Arc<dyn Flavor>>,
     status: Mutex<Status>,
     /// What was found last not to be as the agent sets the server up; see [`deviations`].
     deviations: Mutex<Option<Vec<Deviation>>>,
@@ -111,6 +116,7 @@ impl Tablet {
                 fenced: false,
                 disk: Space::default(),
             }),
+            flavor: Mutex::new(host.flavor.clone()),
             role: Arc::default(),
             scratch: tokio::sync::Mutex::default(),
             deviations: Mutex::default(),
@@ -128,6 +134,20 @@ impl Tablet {
         record.clone()
     }
 
+    /// How to talk to its server.
+    pub(crate) fn flavor(&self) -> Arc<dyn Flavor> {
+        let flavor = self.flavor.lock().unwrap_or_else(PoisonError::into_inner);
+        flavor.clone()
+    }
+
+    /// Where its server listens.
+    fn endpoint(&self) -> Endpoint {
+        match self.record().adopted() {
+            Some(address) => Endpoint::Tcp(address),
+            None => Endpoint::Socket(self.dir.socket()),
+        }
+    }
+
     pub fn status(&self) -> Status {
         let status = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         status.clone()
@@ -143,7 +163,12 @@ impl Tablet {
             server,
             problem,
             fenced,
-            disk: disk::space(self.dir.path()).unwrap_or_default(),
+            disk: if self.is_adopted() {
+                // Its data is on a disk that nobody here sees.
+                Space::default()
+            } else {
+                disk::space(self.dir.path()).unwrap_or_default()
+            },
         };
         let mut current = self.status.lock().unwrap_or_else(PoisonError::into_inner);
         // Free space changes all the time, and nobody waits for it.
@@ -213,17 +238,22 @@ impl Tablet {
     /// A connection as vtplan's administrator.
     pub(crate) async fn connect(&self, database: Option<&str>) -> Result<Sql, AgentError> {
         let credentials = &self.host.credentials;
-        let socket = self.dir.socket();
+        let endpoint = self.endpoint();
         let connected = Sql::connect(
-            &socket,
+            &endpoint,
             &credentials.admin_user,
             Some(&credentials.admin_password),
             database,
         );
         connected.await.map_err(|e| {
             let why = match e {
-                ConnectError::NotListening => "nobody listens at its socket".to_owned(),
+                ConnectError::NotListening => format!("nobody listens at {endpoint}"),
                 ConnectError::Failed(why) => why,
+                ConnectError::Denied if self.is_adopted() => format!(
+                    "{endpoint} denies access to `{}`, vtplan's administrator: make the account there \
+                     with `vtplan import accounts`",
+                    credentials.admin_user
+                ),
                 ConnectError::Denied => "access is denied".to_owned(),
             };
             AgentError::Refused(format!("tablet {} does not answer: {why}", self.alias))

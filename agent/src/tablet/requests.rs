@@ -138,7 +138,7 @@ impl Tablet {
     /// Where `read_only` does not bind administrators, as whom streams write: a connection that keeps
     /// all commits back for as long as it lives.
     async fn hold_commits(&self) -> Result<Option<Sql>, AgentError> {
-        let Some(statements) = self.host.flavor.hold_commits() else {
+        let Some(statements) = self.flavor().hold_commits() else {
             return Ok(None);
         };
         let mut sql = self.connect(None).await?;
@@ -157,7 +157,7 @@ impl Tablet {
         let mut sql = self.connect(None).await?;
         loop {
             let have = self.facts(&mut sql).await?.position;
-            let reached = self.host.flavor.contains(&have, position);
+            let reached = self.flavor().contains(&have, position);
             if reached || Instant::now() >= give_up {
                 sql.close().await;
                 return Ok((reached, have));
@@ -174,7 +174,7 @@ impl Tablet {
         work: impl AsyncFnOnce(&mut Sql) -> Result<T, AgentError>,
     ) -> Result<T, AgentError> {
         let what = "preparing unlogged writes";
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         let bound = self.facts(sql).await?.super_read_only;
         sql.run(what, "SET SESSION sql_log_bin = 0").await?;
         if bound && let Some(statement) = flavor.set_admin_writable() {

@@ -92,9 +92,11 @@ pub fn wanted(
     }
     let address = records.tablets.get(primary).and_then(|source| {
         let host = records.hosts.get(&source.host).map(|h| h.address.clone());
+        let host = host.or_else(|| address_of(&source.host));
+        let address = source.address(host.as_deref())?;
         Some(Source {
-            host: host.or_else(|| address_of(&source.host))?,
-            port: source.mysql_port,
+            host: address.machine,
+            port: address.port,
         })
     });
     Wanted::Replica {
@@ -123,6 +125,8 @@ impl Tablet {
     ) -> Result<(), AgentError> {
         match wanted {
             Wanted::Unknown => Ok(()),
+            // It may have served applications for years.
+            Wanted::Idle if self.is_adopted() => Ok(()),
             Wanted::Idle => {
                 let facts = self.facts(sql).await?;
                 self.keep_read_only(sql, &facts).await
@@ -167,7 +171,7 @@ impl Tablet {
     }
 
     pub(super) async fn facts(&self, sql: &mut Sql) -> Result<Facts, AgentError> {
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         Ok(flavor.facts(&sql.variables(&flavor.facts_query()).await?))
     }
 
@@ -175,7 +179,7 @@ impl Tablet {
         &self,
         sql: &mut Sql,
     ) -> Result<Option<ReplicaStatus>, AgentError> {
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         let rows = sql
             .rows(
                 "reading the replication's state",
@@ -209,6 +213,9 @@ impl Tablet {
         file.check_term(term)?;
         let facts = self.facts(sql).await?;
         let replication = self.replication(sql).await?;
+        if let Some(status) = &replication {
+            self.check_no_replica_yet(&file, status)?;
+        }
         let promoted = file.primary && file.term == term && replication.is_none();
         if promoted && !facts.read_only {
             if fenced {
@@ -247,6 +254,7 @@ impl Tablet {
             term,
             primary: true,
             source: None,
+            found_at: None,
         };
         next.write(&self.dir)?;
         if let Some(hold) = role.hold.take() {
@@ -257,7 +265,7 @@ impl Tablet {
         }
         self.make_database(sql, &facts).await?;
         self.keep_semi_sync(sql, &facts, semi_sync).await?;
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         if fenced {
             sql.run_all("letting the admin write", flavor.set_fenced())
                 .await?;
@@ -314,7 +322,7 @@ impl Tablet {
         status: &ReplicaStatus,
         memory: &mut RoleMemory,
     ) -> Result<(), AgentError> {
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         let what = "ending replication";
         if !flavor.contains(&facts.position, &status.received) {
             if !status.sql_running {
@@ -361,7 +369,7 @@ impl Tablet {
         if !sql.column(what, &query).await?.is_empty() {
             return Ok(());
         }
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         if facts.semi_sync_source {
             sql.run_all(what, flavor.set_semi_sync_source(false))
                 .await?;
@@ -383,7 +391,7 @@ impl Tablet {
         facts: &Facts,
         wanted: bool,
     ) -> Result<(), AgentError> {
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         if facts.semi_sync_replica {
             let off = flavor.set_semi_sync_replica(false);
             sql.run("turning acknowledgements off", &off).await?;
@@ -411,9 +419,18 @@ impl Tablet {
         else {
             return Ok(());
         };
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         let file = RoleFile::read(&self.dir)?;
         file.check_term(*term)?;
+        let found_at = if self.is_adopted() && file.term == 0 {
+            // Before anything is changed.
+            Some(self.check_replicates(sql, address.as_ref()).await?)
+        } else {
+            file.found_at
+                .clone()
+                .filter(|_| file.source.as_ref() == Some(source))
+        };
+        let is_attached = found_at.is_some() || file.source.as_ref() == Some(source);
         let facts = self.facts(sql).await?;
         if file.primary || !facts.read_only {
             let mut role = self.lock_role().await?;
@@ -443,15 +460,17 @@ impl Tablet {
             term: *term,
             primary: false,
             source: Some(source.clone()),
+            found_at: found_at.clone(),
         };
         next.write(&self.dir)?;
 
         let status = self.replication(sql).await?;
         let attached = |status: &ReplicaStatus| {
-            file.source.as_ref() == Some(source)
-                && address
-                    .as_ref()
-                    .is_none_or(|a| a.host == status.source_host && a.port == status.source_port)
+            let there = |a: &Source| {
+                a.host == status.source_host && a.port == status.source_port
+                    || found_at.as_ref() == Some(&status.source())
+            };
+            is_attached && address.as_ref().is_none_or(there)
         };
         if let Some(status) = &status
             && attached(status)
@@ -490,7 +509,7 @@ impl Tablet {
         semi_sync: bool,
         memory: &mut RoleMemory,
     ) -> Result<(), AgentError> {
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         if facts.semi_sync_replica != semi_sync {
             let what = "setting semi-sync";
             sql.run(what, &flavor.set_semi_sync_replica(semi_sync))
@@ -520,7 +539,7 @@ impl Tablet {
             return Ok(());
         }
         memory.restarted_at = Some(Instant::now());
-        sql.run("starting replication", self.host.flavor.start_replication())
+        sql.run("starting replication", self.flavor().start_replication())
             .await?;
         Ok(())
     }

@@ -18,6 +18,10 @@ pub struct RoleFile {
     /// What it replicates from, when it does.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub source: Option<TabletAlias>,
+    /// `HOST:PORT` under which an adopted server replicated from there when it was adopted, and still
+    /// may.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub found_at: Option<String>,
 }
 
 impl RoleFile {
@@ -66,6 +70,7 @@ mod tests {
             term,
             primary,
             source: None,
+            found_at: None,
         };
         role(2, true).write(&dir).unwrap();
         let error = role(1, true).write(&dir).unwrap_err().to_string();

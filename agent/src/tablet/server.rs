@@ -48,6 +48,10 @@ impl Server {
         self.sql.as_mut()
     }
 
+    pub(super) fn set_connection(&mut self, sql: Sql) {
+        self.sql = Some(sql);
+    }
+
     /// After an error a connection may be in the middle of something.
     pub fn drop_connection(&mut self) {
         self.sql = None;
@@ -60,6 +64,9 @@ impl Tablet {
         &self,
         server: &mut Server,
     ) -> Result<Option<ServerState>, AgentError> {
+        if self.is_adopted() {
+            return self.take_up(server).await;
+        }
         if !self.dir.exists() {
             if server.not_before.is_some_and(|at| Instant::now() < at) {
                 return Err(self.died(server));
@@ -132,20 +139,26 @@ impl Tablet {
             )));
         }
         let template = host.templates.get(&host.program, &*host.flavor).await?;
-        let marker = Marker {
-            cluster: host.identity.name.clone(),
-            cluster_created_at: host.identity.created_at,
-            tablet: record,
-            server_version: host.program.version.to_string(),
-            generation: host.identity.generation,
-        };
+        let marker = self.new_marker(host.program.version.to_string());
         let (dir, sync) = (self.dir.clone(), host.settings.durable);
         info!(tablet = %self.alias, folder = %dir.path().display(), "making the tablet's folder");
         blocking(move || dir.create(&template, &marker, sync)).await
     }
 
+    /// What the tablet's folder says of itself.
+    pub(super) fn new_marker(&self, server_version: String) -> Marker {
+        let identity = &self.host.identity;
+        Marker {
+            cluster: identity.name.clone(),
+            cluster_created_at: identity.created_at,
+            tablet: self.record(),
+            server_version,
+            generation: identity.generation,
+        }
+    }
+
     /// A folder is only used for what it was made for.
-    fn check_marker(&self) -> Result<(), AgentError> {
+    pub(super) fn check_marker(&self) -> Result<(), AgentError> {
         let refused = |why: String| {
             Err(AgentError::Refused(format!(
                 "the folder {} {why}; move it away, or give the agent another --data-dir",
@@ -167,7 +180,10 @@ impl Tablet {
         if made_for != (&record.keyspace, &record.shard) {
             return refused(format!("holds data of {}/{}", made_for.0, made_for.1));
         }
-        if marker.tablet.flavor != self.host.flavor.kind() {
+        if marker.tablet.server != record.server {
+            return refused("is not of this server".to_owned());
+        }
+        if marker.tablet.flavor != self.flavor().kind() {
             return refused(format!(
                 "holds data of {}, which {} cannot read",
                 marker.server_version, self.host.program.version
@@ -210,7 +226,7 @@ impl Tablet {
         let host = &self.host;
         ServerConf {
             dir: self.dir.path(),
-            server_id: record.server_id(),
+            server_id: record.alias.uid,
             port: record.mysql_port,
             bind_address: &host.bind_address,
             report_host: &host.address,
@@ -253,10 +269,10 @@ impl Tablet {
     /// A connection to the server, with its accounts made. The inner error: it does not answer yet.
     async fn connect_verified(&self) -> Result<Result<Sql, ()>, AgentError> {
         let credentials = &self.host.credentials;
-        let socket = self.dir.socket();
+        let endpoint = self.endpoint();
         let connect = || {
             Sql::connect(
-                &socket,
+                &endpoint,
                 &credentials.admin_user,
                 Some(&credentials.admin_password),
                 None,
@@ -286,9 +302,9 @@ impl Tablet {
 
     /// Whether what answers at the socket is this tablet's server.
     async fn verify(&self, sql: &mut Sql) -> Result<(), AgentError> {
-        let flavor = &self.host.flavor;
+        let flavor = &self.flavor();
         let facts = flavor.facts(&sql.variables(&flavor.facts_query()).await?);
-        let server_id = self.record().server_id();
+        let server_id = self.alias.uid;
         let same_dir = canonical(&facts.datadir) == canonical(&self.dir.data());
         if facts.server_id != server_id || !same_dir {
             return Err(AgentError::Refused(format!(
@@ -303,7 +319,7 @@ impl Tablet {
     }
 
     /// Drops scratch databases that an agent left behind when it was killed.
-    async fn drop_scratch(&self, sql: &mut Sql) -> Result<(), AgentError> {
+    pub(super) async fn drop_scratch(&self, sql: &mut Sql) -> Result<(), AgentError> {
         let Ok(_scratch) = self.scratch.try_lock() else {
             return Ok(());
         };
@@ -328,6 +344,9 @@ impl Tablet {
     /// Stops the server and removes the folder.
     pub(super) async fn tear_down(&self, server: &mut Server) -> Result<(), AgentError> {
         server.sql = None;
+        if self.is_adopted() {
+            return self.release().await;
+        }
         if server.process.is_none() {
             server.process = Process::find(&self.dir);
         }
@@ -345,6 +364,9 @@ impl Tablet {
     /// Stops the server, whose tablet is another host's now, and leaves its folder.
     pub(super) async fn halt(&self, server: &mut Server) -> Result<(), AgentError> {
         server.sql = None;
+        if self.is_adopted() {
+            return Ok(());
+        }
         if server.process.is_none() {
             server.process = Process::find(&self.dir);
         }

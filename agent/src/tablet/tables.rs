@@ -85,7 +85,7 @@ async fn sequence_ready(sql: &mut Sql, table: &str) -> Result<bool, AgentError> 
 
 /// `SHOW CREATE TABLE` of a table of the connection's database, without its auto-increment value.
 /// `None`: it was dropped meanwhile.
-pub(super) async fn show_create(sql: &mut Sql, table: &str) -> Result<Option<String>, AgentError> {
+pub(crate) async fn show_create(sql: &mut Sql, table: &str) -> Result<Option<String>, AgentError> {
     let what = format!("reading the definition of {table}");
     let query = format!("SHOW CREATE TABLE {}", identifier(table));
     match sql.rows(&what, &query).await {

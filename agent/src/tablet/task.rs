@@ -7,7 +7,7 @@ use tokio::select;
 use tokio::sync::watch;
 use tokio::time::sleep;
 use tracing::{debug, warn};
-use vtplan_planner::live::{RunningServer, ServerState};
+use vtplan_planner::live::{ObservedRole, RunningServer, ServerState};
 use vtplan_state::cluster::Snapshot;
 
 use super::Tablet;
@@ -175,11 +175,17 @@ impl Tablet {
     ) -> Result<RunningServer, AgentError> {
         let facts = self.facts(sql).await?;
         let status = self.replication(sql).await?;
+        let role = self.observed_role(wanted, status.as_ref())?;
+        let replicates_from = status
+            .as_ref()
+            .filter(|_| self.is_adopted() && role == ObservedRole::Idle)
+            .map(|status| status.source());
         Ok(RunningServer {
-            flavor: self.host.flavor.kind(),
+            flavor: self.flavor().kind(),
             version: facts.version,
             read_only: facts.read_only,
-            role: self.observed_role(wanted, status.as_ref())?,
+            role,
+            replicates_from,
             position: facts.position,
             semi_sync: match wanted {
                 Wanted::Primary { .. } => facts.semi_sync_source,
@@ -194,7 +200,7 @@ impl Tablet {
 /// Whether there is nothing that is about to change by itself: a replica that connects is looked at
 /// often, so that those who wait for it learn soon.
 fn is_settled(wanted: &Wanted, state: &RunningServer) -> bool {
-    use vtplan_planner::live::ObservedRole::{Primary, Replica};
+    use ObservedRole::{Primary, Replica};
     match (wanted, &state.role) {
         (Wanted::Primary { fenced, .. }, Primary { .. }) => *fenced || !state.read_only,
         (Wanted::Replica { .. }, Replica { healthy, error, .. }) => *healthy || !error.is_empty(),

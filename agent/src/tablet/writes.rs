@@ -17,7 +17,7 @@ impl Tablet {
     /// Stops writes. Commits under way are waited for; clients that keep it from happening (a
     /// commit that waits for a replica, a lock on tables) are disconnected.
     pub(super) async fn set_read_only_now(&self, sql: &mut Sql) -> Result<(), AgentError> {
-        let statements = self.host.flavor.set_read_only(true);
+        let statements = self.flavor().set_read_only(true);
         self.stop_writes(sql, &statements, COMMITS_PATIENCE).await
     }
 

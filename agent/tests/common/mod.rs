@@ -122,6 +122,7 @@ impl Lab {
             host: self.config.name.clone(),
             mysql_port: free_port(),
             flavor: self.flavor,
+            server: Default::default(),
         }
     }
 

@@ -112,6 +112,7 @@ impl Move {
                         },
                         mysql_port: free_port(),
                         flavor: if serving { lab.flavor } else { target_flavor },
+                        server: Default::default(),
                     };
                     ops.push(Op::put(keys.tablet(&record.alias), &record));
                 }

@@ -182,7 +182,10 @@ pub fn shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> String {
                     TabletType::Primary => "primary".bold().to_string(),
                     other => other.to_string(),
                 },
-                format!("{}:{}", tablet.host, tablet.mysql_port),
+                match &tablet.adopted {
+                    Some(server) => format!("{server} ({})", tablet.host),
+                    None => format!("{}:{}", tablet.host, tablet.mysql_port),
+                },
                 state(tablet.state),
                 tablet
                     .lag_seconds
@@ -227,6 +230,8 @@ pub fn tablet(tablet: &Tablet, place_in: &str) -> String {
     line("type", tablet.tablet_type.as_str());
     line("host", tablet.host.as_str());
     line("port", &tablet.mysql_port.to_string());
+    let adopted = tablet.adopted.as_ref().map(ToString::to_string);
+    line("adopted", &adopted.unwrap_or_default());
     line("state", &state(tablet.state));
     let lag = tablet.lag_seconds.map(|s| format!("{s} s"));
     line("lag", &lag.unwrap_or_default());

@@ -21,6 +21,10 @@ fn work(step: &Step) -> (&'static str, &'static str) {
         Action::DeleteKeyspace { .. } => ("delete", "keyspace"),
         Action::CreateShard { .. } => ("create", "shard"),
         Action::DeleteShard { .. } => ("delete", "shard"),
+        Action::CreateTablet { adopt: Some(_), .. } => ("adopt", "server"),
+        Action::DeleteTablet {
+            release: Some(_), ..
+        } => ("release", "server"),
         Action::CreateTablet { .. } => ("create", "tablet"),
         Action::DeleteTablet { .. } => ("delete", "tablet"),
         Action::ChangeTabletType { .. } => ("change", "tablet"),

@@ -280,6 +280,7 @@ fn shard_item(shard: &ShardName, steps: &[&Step]) -> Item {
                 tablet_type,
                 host,
                 mysql_port,
+                adopt,
                 ..
             } => {
                 let replaced = steps.iter().any(
@@ -295,17 +296,28 @@ fn shard_item(shard: &ShardName, steps: &[&Step]) -> Item {
                 } else {
                     tablet_type.to_string()
                 };
-                let place = place(host.as_ref(), *mysql_port);
+                let place = match (adopt, host) {
+                    (Some(server), Some(host)) => format!("adopted: {server}, by {host}"),
+                    (Some(server), None) => format!("adopted: {server}"),
+                    (None, _) => place(host.as_ref(), *mysql_port),
+                };
                 item.children.push(
                     Item::of(step, sign, format!("tablet {alias}"))
                         .detail(format!("{role:<8} {place}")),
                 );
             }
-            Action::DeleteTablet { alias, host, .. } if !created(alias) => {
-                item.children.push(
-                    Item::of(step, Sign::Delete, format!("tablet {alias}"))
-                        .detail(format!("on {host}")),
-                );
+            Action::DeleteTablet {
+                alias,
+                host,
+                release,
+                ..
+            } if !created(alias) => {
+                let place = match release {
+                    Some(server) => format!("released: {server} goes on with its data"),
+                    None => format!("on {host}"),
+                };
+                item.children
+                    .push(Item::of(step, Sign::Delete, format!("tablet {alias}")).detail(place));
             }
             // Said with the tablet that becomes primary, unless that exists already.
             Action::InitPrimary { primary, .. } if !created(primary) => item

@@ -26,8 +26,8 @@ pub struct Address {
     pub socket: Option<String>,
     pub host: String,
     pub port: u16,
-    /// What the server there must say its `server_id` is.
-    pub server_id: u32,
+    /// What the server there must say its `server_id` is; `None`: an adopted one has its own.
+    pub server_id: Option<u32>,
 }
 
 /// The gate's account on the servers.
@@ -165,12 +165,14 @@ impl Address {
                     Some(String::from_utf8_lossy(value).into_owned())
                 };
                 let found = text(0).unwrap_or_default();
-                if found != self.server_id.to_string() {
+                if let Some(expected) = self.server_id
+                    && found != expected.to_string()
+                {
                     return Err(ConnectError::WrongServer {
                         tablet: self.tablet.clone(),
                         place: place.to_owned(),
                         found,
-                        expected: self.server_id,
+                        expected,
                     });
                 }
                 let quoted = |i| text(i).map_or("NULL".to_owned(), |t| format!("'{t}'"));

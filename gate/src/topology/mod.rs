@@ -254,7 +254,8 @@ impl Topology {
         let old = self.snapshot.load_full();
         let mut tablets: HashMap<TabletAlias, Arc<Tablet>> = HashMap::new();
         for record in records.tablets.values() {
-            let Some(host) = records.hosts.get(&record.host) else {
+            let host = records.hosts.get(&record.host);
+            let Some(at) = record.address(host.map(|host| host.address.as_str())) else {
                 // Its agent is away for a moment: the address that was known stays good.
                 if let Some(kept) = old.tablets.get(&record.alias) {
                     tablets.insert(record.alias.clone(), kept.clone());
@@ -263,9 +264,9 @@ impl Topology {
             };
             let address = Address {
                 tablet: record.alias.to_string(),
-                socket: Some(host.socket_path(&record.alias)),
-                host: host.address.clone(),
-                port: record.mysql_port,
+                socket: host.and_then(|host| record.socket(host)),
+                host: at.machine,
+                port: at.port,
                 server_id: record.server_id(),
             };
             let kept = old

@@ -141,11 +141,15 @@ pub fn of(action: &Action) -> Change {
             tablet_type,
             host,
             mysql_port,
+            adopt,
         } => {
-            let after = json!({
+            let mut after = json!({
                 "keyspace": keyspace, "shard": shard, "tablet_type": tablet_type,
                 "host": host, "mysql_port": mysql_port,
             });
+            if let Some(server) = adopt {
+                after["adopted"] = json!(server);
+            }
             Change::new(Create, "tablet", alias, Value::Null, after)
         }
         Action::DeleteTablet {
@@ -153,8 +157,12 @@ pub fn of(action: &Action) -> Change {
             keyspace,
             shard,
             host,
+            release,
         } => {
-            let before = json!({ "keyspace": keyspace, "shard": shard, "host": host });
+            let mut before = json!({ "keyspace": keyspace, "shard": shard, "host": host });
+            if let Some(server) = release {
+                before["adopted"] = json!(server);
+            }
             Change::new(Delete, "tablet", alias, before, Value::Null)
         }
         Action::ChangeTabletType { alias, from, to } => {

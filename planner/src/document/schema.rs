@@ -77,11 +77,18 @@ const KINDS: &[(&str, &[Field])] = &[
             ("tablet_type", OneTablet, true),
             ("host", NameOrNull, true),
             ("mysql_port", PortOrNull, true),
+            ("adopt", Text, false),
         ],
     ),
     (
         "delete-tablet",
-        &[ALIAS, KEYSPACE, SHARD, ("host", Name, true)],
+        &[
+            ALIAS,
+            KEYSPACE,
+            SHARD,
+            ("host", Name, true),
+            ("release", Text, false),
+        ],
     ),
     (
         "change-tablet-type",

@@ -79,7 +79,8 @@ pub(super) fn of_deviation(object: &str, deviation: &Deviation) -> Finding {
 }
 
 fn version(tablet: &TabletRecord, host: &HostRecord, running: &str, found: &mut Drift) {
-    if running == host.server_version {
+    // An adopted server is of whatever version it is.
+    if running == host.server_version || !tablet.server.is_made() {
         return;
     }
     found.findings.push(

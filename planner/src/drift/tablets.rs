@@ -129,10 +129,11 @@ fn wrong_address(input: &Input<'_>, shard: &ShardRecord, tablet: &TabletRecord, 
     let (Some(seen), Some(primary)) = (input.seen.get(&tablet.alias), primary) else {
         return;
     };
-    let Some(host) = records.hosts.get(&primary.host) else {
+    let host = records.hosts.get(&primary.host);
+    let Some(address) = primary.address(host.map(|host| host.address.as_str())) else {
         return;
     };
-    let expected = format!("{}:{}", host.address, primary.mysql_port);
+    let expected = format!("{}:{}", address.machine, address.port);
     if let Some(source) = seen.source.as_ref().filter(|s| **s != expected) {
         found.findings.push(
             Finding::new(

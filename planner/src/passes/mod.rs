@@ -12,7 +12,7 @@ pub mod digest;
 mod draft;
 mod estimates;
 mod fit;
-mod foreign_keys;
+pub(crate) mod foreign_keys;
 mod gates;
 mod keyspaces;
 mod left;

@@ -13,12 +13,24 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use vtplan_state::model::{CellName, FlavorKind, HostName, HostRecord};
+use vtplan_state::model::{CellName, FlavorKind, HostName, HostRecord, TabletServer};
 
 use super::draft::{Draft, number};
 use super::tablets::{NewTablet, ShardWork, tablets_by_cell};
 use super::view::View;
-use crate::desired::Pin;
+use crate::desired::{Adopt, Pin};
+
+/// Machines and ports of the servers that are adopted, or are to be.
+fn adopted_servers<'a>(view: &View<'a>) -> impl Iterator<Item = (&'a str, u16)> {
+    let tablets = view.live.records.tablets.values();
+    let there = tablets.filter_map(|t| match &t.server {
+        TabletServer::Made => None,
+        TabletServer::Adopted { machine } => Some((machine.as_str(), t.mysql_port)),
+    });
+    let wanted = view.desired.keyspaces.values().flat_map(|k| &k.tablets);
+    let wanted = wanted.filter_map(|t| t.adopt.as_ref());
+    there.chain(wanted.map(|a| (a.server.machine.as_str(), a.server.port)))
+}
 
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Place<'a> {
@@ -63,6 +75,14 @@ pub(crate) fn choose<'a>(view: &View<'a>, draft: &mut Draft, shards: &mut [Shard
                  `vtplan up`); until then its tablets have no host and the plan cannot be applied"
             ),
         );
+    }
+    for (work, flavor) in shards.iter_mut().zip(&flavors) {
+        for tablet in &mut work.create {
+            if let Some(adopt) = tablet.adopt {
+                let name = format!("{}/{}", work.keyspace, work.shard);
+                tablet.place = seats.caretaker(draft, &name, tablet, adopt, *flavor);
+            }
+        }
     }
     for pinned in [true, false] {
         for (work, flavor) in shards.iter_mut().zip(&flavors) {
@@ -123,7 +143,8 @@ fn place_shard<'a>(
     pinned: bool,
     crowded: &mut BTreeMap<&'a CellName, Shortage>,
 ) {
-    if work.create.iter().all(|t| t.pin.is_some() != pinned) {
+    let is_of_round = |t: &NewTablet| t.adopt.is_none() && t.pin.is_some() == pinned;
+    if !work.create.iter().any(is_of_round) {
         return;
     }
     let name = work.name();
@@ -146,7 +167,7 @@ fn place_shard<'a>(
     );
     let mut create = std::mem::take(&mut work.create);
     for tablet in &mut create {
-        if tablet.pin.is_some() != pinned || !seats.has_hosts(tablet.cell) {
+        if !is_of_round(tablet) || !seats.has_hosts(tablet.cell) {
             continue;
         }
         if let Some(pin) = tablet.pin {
@@ -197,7 +218,8 @@ fn flavor_of(
     let pinned: Option<FlavorKind> = work
         .create
         .iter()
-        .filter_map(|t| view.live.records.hosts.get(&t.pin?.host))
+        .filter_map(|t| t.pin.map(|pin| &pin.host).or(t.adopt?.host.as_ref()))
+        .filter_map(|host| view.live.records.hosts.get(host))
         .map(|host| host.flavor)
         .next();
     let flavors = [FlavorKind::MariaDb, FlavorKind::MySql];
@@ -300,7 +322,12 @@ impl<'a> Seats<'a> {
                 .or_default()
                 .push((key, index));
         }
-        for tablet in view.live.records.tablets.values() {
+        for (machine, port) in adopted_servers(view) {
+            let ports = seats.ports.entry(machine).or_default();
+            ports.insert(port, "a server that is adopted".to_owned());
+        }
+        let tablets = view.live.records.tablets.values();
+        for tablet in tablets.filter(|t| t.server.is_made()) {
             let Some((key, index)) = seats.by_name.get(&tablet.host).copied() else {
                 continue;
             };
@@ -417,46 +444,77 @@ impl<'a> Seats<'a> {
         }
     }
 
-    /// Keeps a pinned port free of others, and checks the pin.
-    fn reserve(&mut self, draft: &mut Draft, work: &ShardWork, tablet: &NewTablet, pin: &Pin) {
-        if !self.has_hosts(tablet.cell) {
-            return;
+    /// The host whose agent looks after a server that is adopted: the one that the spec names, or one
+    /// of its cell by the tablet's uid. It takes no seat.
+    fn caretaker(
+        &self,
+        draft: &mut Draft,
+        name: &str,
+        tablet: &NewTablet,
+        adopt: &Adopt,
+        flavor: Option<FlavorKind>,
+    ) -> Option<Place<'a>> {
+        let mysql_port = adopt.server.port;
+        if let Some(host) = &adopt.host {
+            let (key, index) = self.named(draft, name, tablet.cell, host)?;
+            let host = self.pools.get(&key)?.hosts.get(index as usize)?.record;
+            return Some(Place { host, mysql_port });
         }
-        let name = work.name();
-        let Some(((cell, flavor), index)) = self.by_name.get(&pin.host).copied() else {
+        let hosts = &self.pools.get(&(tablet.cell, flavor?))?.hosts;
+        let index = tablet.uid as usize % hosts.len().max(1);
+        let host = hosts.get(index)?.record;
+        Some(Place { host, mysql_port })
+    }
+
+    /// A host that the spec names, if it is alive and in the cell; an error where not.
+    fn named(
+        &self,
+        draft: &mut Draft,
+        name: &str,
+        cell: &CellName,
+        host: &HostName,
+    ) -> Option<(PoolKey<'a>, u32)> {
+        if !self.has_hosts(cell) {
+            return None;
+        }
+        let Some((key, index)) = self.by_name.get(host).copied() else {
             let known: Vec<String> = self
-                .hosts_of(tablet.cell)
+                .hosts_of(cell)
                 .iter()
                 .map(|h| format!("`{}`", h.record.name))
                 .collect();
             draft.error(
                 "unknown-host",
                 name,
+                format!("a tablet is pinned to the host `{host}`, on which no agent is alive"),
                 format!(
-                    "a tablet is pinned to the host `{}`, on which no agent is alive",
-                    pin.host
-                ),
-                format!(
-                    "the hosts of {} are {}; or start the agent of `{}`",
-                    tablet.cell,
-                    known.join(", "),
-                    pin.host
+                    "the hosts of {cell} are {}; or start the agent of `{host}`",
+                    known.join(", ")
                 ),
             );
-            return;
+            return None;
         };
-        if cell != tablet.cell {
+        if key.0 != cell {
             draft.error(
                 "host-in-other-cell",
                 name,
                 format!(
-                    "a tablet in {} is pinned to the host `{}`, which is in {cell}",
-                    tablet.cell, pin.host
+                    "a tablet in {cell} is pinned to the host `{host}`, which is in {}",
+                    key.0
                 ),
                 "pin it to a host of its cell, or move it to the host's cell in the spec",
             );
-            return;
+            return None;
         }
+        Some((key, index))
+    }
+
+    /// Keeps a pinned port free of others, and checks the pin.
+    fn reserve(&mut self, draft: &mut Draft, work: &ShardWork, tablet: &NewTablet, pin: &Pin) {
+        let name = work.name();
+        let Some(((cell, flavor), index)) = self.named(draft, &name, tablet.cell, &pin.host) else {
+            return;
+        };
         let Some(port) = pin.mysql_port else { return };
         let address = self.host_mut((cell, flavor), index).record.address.as_str();
         let ports = self.ports.entry(address).or_default();

@@ -10,7 +10,8 @@ use super::view::{Health, View};
 use crate::ids;
 use crate::plan::{Action, Risk, StepId};
 
-/// The lowest-numbered replica of those that the shard ends with and that can be seen.
+/// The lowest-numbered replica of those that the shard ends with and that can be seen. An adopted one
+/// that is seen to replicate from elsewhere comes last.
 fn candidate(view: &View, work: &ShardWork) -> Option<TabletAlias> {
     let kept = work.kept.iter().filter(|(tablet, tablet_type)| {
         *tablet_type == TabletType::Replica
@@ -25,7 +26,7 @@ fn candidate(view: &View, work: &ShardWork) -> Option<TabletAlias> {
         .filter(|t| t.tablet_type == TabletType::Replica);
     kept.map(|(tablet, _)| tablet.alias.clone())
         .chain(new.map(|t| t.alias()))
-        .min_by_key(|alias| alias.uid)
+        .min_by_key(|alias| (view.replicates_from(alias).is_some(), alias.uid))
 }
 
 /// The primary that has to hand over, if any.

@@ -92,8 +92,14 @@ impl<'a> Deletions<'a> {
                 keyspace: tablet.keyspace.clone(),
                 shard: tablet.shard.clone(),
                 host: tablet.host.clone(),
+                release: tablet.adopted(),
             },
-            risk,
+            // Nothing of what a released server holds is deleted.
+            if tablet.server.is_made() {
+                risk
+            } else {
+                Risk::Disruptive
+            },
             reason,
             after,
         );

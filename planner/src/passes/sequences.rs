@@ -170,7 +170,7 @@ pub(crate) fn steps(
                 );
                 continue;
             }
-            if *has_primary {
+            if *has_primary && !work.is_being_adopted() {
                 let above = users.above(view, moves, previous, (work.keyspace, name));
                 init(view, draft, work, index, name, above);
             }

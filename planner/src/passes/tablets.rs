@@ -15,7 +15,7 @@ use vtplan_state::model::{
 use super::draft::{Draft, Order, Phase, number, rank};
 use super::placement::Place;
 use super::view::{Health, View};
-use crate::desired::{DesiredKeyspace, Pin};
+use crate::desired::{Adopt, DesiredKeyspace, Pin};
 use crate::ids;
 use crate::plan::{Action, Risk, StepId};
 
@@ -40,6 +40,7 @@ pub(crate) struct NewTablet<'a> {
     pub cell: &'a CellName,
     pub tablet_type: TabletType,
     pub pin: Option<&'a Pin>,
+    pub adopt: Option<&'a Adopt>,
     /// 0 until [`super::uids`] has chosen it.
     pub uid: u32,
     /// `None` until [`super::placement`] has chosen it, and when the cell has no host.
@@ -73,6 +74,12 @@ impl<'a> ShardWork<'a> {
         places(self.desired, self.shard).any(|p| p.pin.is_some_and(|pin| pin.host == *host))
     }
 
+    /// Whether its servers were there before vtplan, and it has no primary yet: what they hold is not
+    /// known, and is not nothing.
+    pub(crate) fn is_being_adopted(&self) -> bool {
+        self.desired.is_adopted() && self.primary().is_none()
+    }
+
     pub(crate) fn primary(&self) -> Option<&'a TabletAlias> {
         self.record?.primary.as_ref()
     }
@@ -96,6 +103,7 @@ struct Places<'a> {
     tablet_type: TabletType,
     count: u32,
     pin: Option<&'a Pin>,
+    adopt: Option<&'a Adopt>,
 }
 
 /// What the spec says for one shard, in its order.
@@ -111,6 +119,7 @@ fn places<'a>(
             tablet_type: t.tablet_type,
             count: t.count,
             pin: t.pin.as_ref(),
+            adopt: t.adopt.as_ref(),
         })
         .filter(move |p| {
             let only = p.pin.and_then(|pin| pin.shard.as_ref());
@@ -131,6 +140,29 @@ fn match_shard<'a>(view: &View<'a>, draft: &mut Draft, work: &mut ShardWork<'a>)
     let mut free: Vec<&TabletRecord> = view.tablets_of(work.keyspace, work.shard).to_vec();
     free.sort_by_key(|t| (Some(&t.alias) != primary, t.alias.uid));
 
+    let mut newly_adopted = Vec::new();
+    for place in places(work.desired, work.shard) {
+        let Some(adopt) = place.adopt else { continue };
+        let found = free
+            .iter()
+            .position(|t| t.adopted().as_ref() == Some(&adopt.server));
+        match found.map(|at| free.remove(at)) {
+            Some(tablet) => {
+                check_adopted(draft, tablet, place.cell, adopt);
+                keep(work, tablet, place.tablet_type);
+            }
+            None => newly_adopted.push(NewTablet {
+                cell: place.cell,
+                tablet_type: place.tablet_type,
+                pin: None,
+                adopt: Some(adopt),
+                uid: 0,
+                place: None,
+            }),
+        }
+    }
+    work.create.extend(newly_adopted);
+
     // The more a pin says the earlier it is served, so that none takes what another one named.
     let mut pins: Vec<_> = places(work.desired, work.shard)
         .filter_map(|place| Some((place.pin?, place)))
@@ -140,7 +172,8 @@ fn match_shard<'a>(view: &View<'a>, draft: &mut Draft, work: &mut ShardWork<'a>)
         let found = free.iter().position(|t| match pin.uid {
             Some(uid) => t.alias.uid == uid && t.alias.cell == *place.cell,
             None => {
-                t.alias.cell == *place.cell
+                t.server.is_made()
+                    && t.alias.cell == *place.cell
                     && t.tablet_type == place.tablet_type
                     && t.host == pin.host
                     && pin.mysql_port.is_none_or(|port| port == t.mysql_port)
@@ -156,6 +189,7 @@ fn match_shard<'a>(view: &View<'a>, draft: &mut Draft, work: &mut ShardWork<'a>)
                 cell: place.cell,
                 tablet_type: place.tablet_type,
                 pin: Some(pin),
+                adopt: None,
                 uid: 0,
                 place: None,
             }),
@@ -163,11 +197,13 @@ fn match_shard<'a>(view: &View<'a>, draft: &mut Draft, work: &mut ShardWork<'a>)
     }
 
     let mut lacking: Vec<(&CellName, TabletType, u32)> = Vec::new();
-    for place in places(work.desired, work.shard).filter(|p| p.pin.is_none()) {
+    for place in places(work.desired, work.shard).filter(|p| p.pin.is_none() && p.adopt.is_none()) {
         let mut lack = place.count;
         free.retain(|t| {
-            let fits =
-                lack > 0 && t.alias.cell == *place.cell && t.tablet_type == place.tablet_type;
+            let fits = lack > 0
+                && t.server.is_made()
+                && t.alias.cell == *place.cell
+                && t.tablet_type == place.tablet_type;
             if fits {
                 lack -= 1;
                 work.kept.push((t, place.tablet_type));
@@ -194,7 +230,8 @@ fn match_shard<'a>(view: &View<'a>, draft: &mut Draft, work: &mut ShardWork<'a>)
         }
         let lack = lacking
             .iter_mut()
-            .find(|(cell, _, lack)| *lack > 0 && **cell == tablet.alias.cell);
+            .find(|(cell, _, lack)| *lack > 0 && **cell == tablet.alias.cell)
+            .filter(|_| tablet.server.is_made());
         match lack {
             Some((_, tablet_type, lack)) => {
                 *lack -= 1;
@@ -208,11 +245,61 @@ fn match_shard<'a>(view: &View<'a>, draft: &mut Draft, work: &mut ShardWork<'a>)
             cell,
             tablet_type,
             pin: None,
+            adopt: None,
             uid: 0,
             place: None,
         }));
     }
     work.kept.sort_by_key(|(t, _)| t.alias.uid);
+    refuse_mixture(view, draft, work);
+}
+
+/// New servers have nothing of what adopted ones hold, and would take their place without it; and a
+/// server that is adopted beside others holds something else than they do.
+fn refuse_mixture(view: &View, draft: &mut Draft, work: &ShardWork) {
+    let there = view.tablets_of(work.keyspace, work.shard);
+    let adopted = there.iter().find_map(|t| t.adopted());
+    let has_made = there.iter().any(|t| t.server.is_made());
+    let makes = work.create.iter().any(|t| t.adopt.is_none());
+    let adopts = work.create.iter().find_map(|t| t.adopt);
+    if let Some(server) = adopted.filter(|_| makes) {
+        draft.error(
+            "adopted-and-made",
+            work.name(),
+            format!(
+                "its data is on servers that were adopted ({server}), and the spec wants tablets that                  are made anew in their place: these would lack it"
+            ),
+            "list the servers with `server`; a replica that is set up by hand as they were can be listed              too. To move the data to servers of vtplan's own give the keyspace other shards",
+        );
+    }
+    if let Some(adopt) = adopts.filter(|_| has_made) {
+        draft.error(
+            "adopted-and-made",
+            work.name(),
+            format!(
+                "the spec adopts {} for a shard that has tablets of its own already",
+                adopt.server
+            ),
+            "adopt it as a keyspace of its own; tables are then moved from there",
+        );
+    }
+}
+
+/// An adopted server stays the tablet that it became.
+fn check_adopted(draft: &mut Draft, tablet: &TabletRecord, cell: &CellName, adopt: &Adopt) {
+    let host = adopt.host.as_ref().unwrap_or(&tablet.host);
+    if tablet.alias.cell == *cell && tablet.host == *host {
+        return;
+    }
+    draft.error(
+        "adopted-elsewhere",
+        tablet.alias.to_string(),
+        format!(
+            "{} is looked after by host {} in {}, and the spec says {host} in {cell}",
+            adopt.server, tablet.host, tablet.alias.cell
+        ),
+        "set `cell` and `host` back; to change them release the server first: apply the spec without it",
+    );
 }
 
 fn keep<'a>(work: &mut ShardWork<'a>, tablet: &'a TabletRecord, tablet_type: TabletType) {
@@ -253,8 +340,13 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
                     tablet_type: tablet.tablet_type,
                     host: Some(tablet.host.clone()),
                     mysql_port: Some(tablet.mysql_port),
+                    adopt: tablet.adopted(),
                 };
-                let reason = work.wanted(&tablet.alias.cell, *tablet_type);
+                let reason = if tablet.server.is_made() {
+                    work.wanted(&tablet.alias.cell, *tablet_type)
+                } else {
+                    format!("the spec adopts this server for {}", work.name())
+                };
                 create(draft, work, action, &tablet.alias, reason);
             }
         }
@@ -267,8 +359,12 @@ pub(crate) fn steps(view: &View, draft: &mut Draft, shards: &[ShardWork]) {
                 tablet_type: new.tablet_type,
                 host: new.place.as_ref().map(|p| p.host.name.clone()),
                 mysql_port: new.place.as_ref().map(|p| p.mysql_port),
+                adopt: new.adopt.map(|a| a.server.clone()),
             };
-            let reason = work.wanted(new.cell, new.tablet_type);
+            let reason = match new.adopt {
+                Some(_) => format!("the spec adopts this server for {}", work.name()),
+                None => work.wanted(new.cell, new.tablet_type),
+            };
             create(draft, work, action, &alias, reason);
         }
         for (tablet, to) in &work.change {

@@ -130,6 +130,11 @@ impl<'a> View<'a> {
             .is_some_and(|server| matches!(server.role, ObservedRole::Primary { .. }))
     }
 
+    /// See [`RunningServer::replicates_from`].
+    pub(crate) fn replicates_from(&self, alias: &TabletAlias) -> Option<&'a str> {
+        self.running(alias)?.replicates_from.as_deref()
+    }
+
     /// Why a replica does not replicate, if it does not.
     pub(crate) fn replication_error(&self, alias: &TabletAlias) -> Option<&'a str> {
         match &self.running(alias)?.role {
@@ -201,7 +206,8 @@ impl<'a> View<'a> {
             return Tables::Fresh;
         };
         let Some(primary) = &record.primary else {
-            return if record.term == 0 {
+            let tablets = self.tablets_of(&record.keyspace, &record.shard);
+            return if record.term == 0 && tablets.iter().all(|t| t.server.is_made()) {
                 Tables::Fresh
             } else {
                 Tables::Unknown
@@ -216,7 +222,8 @@ impl<'a> View<'a> {
         if let Some(tables) = self.observed(primary).and_then(|o| o.tables.as_ref()) {
             return Tables::Known(tables);
         }
-        if self.initialising(shard).is_some() {
+        // An adopted server had its tables before it was anybody's primary.
+        if self.initialising(shard).is_some() && tablet.is_some_and(|t| t.server.is_made()) {
             return Tables::Fresh;
         }
         Tables::Unknown

@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, HashMap};
 
 use vtplan_state::model::{
     CellRecord, Durability, GateConfigRecord, KeyspaceName, KeyspaceRecord, ShardName, ShardRecord,
-    TableName, TabletAlias, TabletRecord, TabletType,
+    TableName, TabletAlias, TabletRecord, TabletServer, TabletType,
 };
 
 use crate::live::{
@@ -120,6 +120,7 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
             tablet_type,
             host: Some(host),
             mysql_port: Some(mysql_port),
+            adopt,
         } => {
             let Some(flavor) = records.hosts.get(host).map(|host| host.flavor) else {
                 return;
@@ -132,6 +133,12 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
                 host: host.clone(),
                 mysql_port: *mysql_port,
                 flavor,
+                server: match adopt {
+                    Some(server) => TabletServer::Adopted {
+                        machine: server.machine.clone(),
+                    },
+                    None => TabletServer::Made,
+                },
             };
             records.tablets.entry(alias.clone()).or_insert(record);
             start(live, alias, keyspace, shard);
@@ -300,6 +307,7 @@ fn start(live: &mut Live, alias: &TabletAlias, keyspace: &KeyspaceName, shard: &
             version: version.unwrap_or_default(),
             read_only: true,
             role: ObservedRole::Idle,
+            replicates_from: None,
             position: String::new(),
             semi_sync: false,
         });
@@ -362,6 +370,7 @@ fn set_roles(live: &mut Live, keyspace: &KeyspaceName, shard: &ShardName, tablet
         return;
     };
     let takes_writes = record.takes_writes();
+    let primary_is_made = (live.records.tablets.get(&primary)).is_some_and(|t| t.server.is_made());
     let durability = live.records.keyspaces.get(keyspace).map(|k| k.durability);
     let semi_sync = durability.is_some_and(|durability| durability != Durability::None);
     for alias in tablets {
@@ -376,7 +385,10 @@ fn set_roles(live: &mut Live, keyspace: &KeyspaceName, shard: &ShardName, tablet
         server.semi_sync = semi_sync;
         if is_primary {
             server.role = ObservedRole::Primary { term };
-            observed.tables.get_or_insert_default();
+            // What an adopted server holds nobody knows before it is looked at.
+            if primary_is_made {
+                observed.tables.get_or_insert_default();
+            }
         } else {
             server.role = replica_of(&primary);
             observed.tables = None;

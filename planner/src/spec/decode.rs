@@ -9,9 +9,9 @@ use vtplan_state::model::{CellName, Durability, KeyspaceName, ShardName, TableNa
 
 use super::diag::Problems;
 use super::model::{
-    AutoIncrement, Backups, Changes, Gates, IgnoreDrift, Keyspace, Lint, LintIgnore, PinnedTablet,
-    PolicySpec, Schedule, SchemaSource, Shards, Spec, Table, TableColumn, TableVindex, Tablets,
-    TabletsKind, User, Vindex,
+    AdoptedTablet, AutoIncrement, Backups, Changes, Gates, IgnoreDrift, Keyspace, Lint, LintIgnore,
+    PinnedTablet, PolicySpec, Schedule, SchemaSource, Shards, Spec, Table, TableColumn,
+    TableVindex, Tablets, TabletsKind, User, Vindex,
 };
 use super::source::{Sp, Span};
 use super::tree::{Entry, Form, Node, Value};
@@ -194,18 +194,28 @@ fn tablets(node: &Node) -> Vec<Tablets> {
             .iter()
             .filter_map(|item| {
                 let cell: Sp<CellName> = parsed(item.get("cell"))?;
+                let tablet_type = word(
+                    item.get("type"),
+                    &[
+                        ("replica", TabletType::Replica),
+                        ("rdonly", TabletType::Rdonly),
+                    ],
+                );
+                if let Some(server) = item.get("server") {
+                    let adopted = AdoptedTablet {
+                        server: parsed(Some(server))?,
+                        host: parsed(item.get("host")),
+                        tablet_type,
+                    };
+                    let place = Sp::new(TabletsKind::Adopted(adopted), server.span);
+                    return Some(Tablets { cell, place });
+                }
                 let Some(host) = item.get("host") else {
                     return Some(counts(cell, item));
                 };
                 let pinned = PinnedTablet {
                     host: parsed(Some(host))?,
-                    tablet_type: word(
-                        item.get("type"),
-                        &[
-                            ("replica", TabletType::Replica),
-                            ("rdonly", TabletType::Rdonly),
-                        ],
-                    ),
+                    tablet_type,
                     shard: parsed(item.get("shard")),
                     uid: parsed(item.get("uid")),
                     mysql_port: parsed(item.get("mysql_port")),

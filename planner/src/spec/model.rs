@@ -3,7 +3,7 @@
 //! values, not places).
 
 use vtplan_state::model::{
-    CellName, Durability, HostName, KeyspaceName, ShardName, TableName, TabletType,
+    CellName, Durability, HostName, KeyspaceName, ServerAddress, ShardName, TableName, TabletType,
 };
 
 use super::source::Sp;
@@ -62,6 +62,7 @@ pub enum TabletsKind {
         rdonly: Option<Sp<u32>>,
     },
     Pinned(PinnedTablet),
+    Adopted(AdoptedTablet),
 }
 
 #[derive(Debug, Clone, PartialEq)]
@@ -71,6 +72,13 @@ pub struct PinnedTablet {
     pub shard: Option<Sp<ShardName>>,
     pub uid: Option<Sp<u32>>,
     pub mysql_port: Option<Sp<u16>>,
+}
+
+#[derive(Debug, Clone, PartialEq)]
+pub struct AdoptedTablet {
+    pub server: Sp<ServerAddress>,
+    pub host: Option<Sp<HostName>>,
+    pub tablet_type: Option<Sp<TabletType>>,
 }
 
 #[derive(Debug, Clone, PartialEq)]

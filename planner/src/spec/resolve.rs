@@ -13,7 +13,7 @@ use super::source::{Sources, Sp, Span};
 use super::sql::{CreateTable, read_statements};
 use super::vschema::{self, Located};
 use crate::desired::{
-    BackupPolicy, BackupSchedule, ChangePolicy, Desired, DesiredGates, DesiredKeyspace,
+    Adopt, BackupPolicy, BackupSchedule, ChangePolicy, Desired, DesiredGates, DesiredKeyspace,
     DesiredTable, DesiredTablets, DesiredUser, DriftPolicy, IgnoreDrift, OnRemove, Pin, Policy,
 };
 use crate::lint;
@@ -362,6 +362,7 @@ fn tablets(spec: &Keyspace) -> Vec<DesiredTablets> {
                             tablet_type,
                             count,
                             pin: None,
+                            adopt: None,
                         });
                     }
                 }
@@ -378,6 +379,20 @@ fn tablets(spec: &Keyspace) -> Vec<DesiredTablets> {
                     shard: pinned.shard.as_ref().map(|s| s.value.clone()),
                     uid: pinned.uid.as_ref().map(|u| u.value),
                     mysql_port: pinned.mysql_port.as_ref().map(|p| p.value),
+                }),
+                adopt: None,
+            }),
+            TabletsKind::Adopted(adopted) => out.push(DesiredTablets {
+                cell,
+                tablet_type: adopted
+                    .tablet_type
+                    .as_ref()
+                    .map_or(TabletType::Replica, |t| t.value),
+                count: 1,
+                pin: None,
+                adopt: Some(Adopt {
+                    server: adopted.server.value.clone(),
+                    host: adopted.host.as_ref().map(|h| h.value.clone()),
                 }),
             }),
         }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use vtplan_state::model::{Durability, KeyspaceName, TabletType};
+use vtplan_state::model::{Durability, KeyspaceName, TabletType, VSchemaKeyspace, VSchemaTable};
 
 use super::Language;
 use super::diag::SpecErrors;
@@ -13,6 +13,7 @@ use crate::desired::{
     ApprovePoint, BackupPolicy, ChangePolicy, Desired, DesiredKeyspace, DesiredTablets,
     DriftPolicy, FitPolicy, OnRemove, PasswordSource, VDiffPolicy,
 };
+use crate::passes::foreign_keys;
 
 /// A spec as text.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,6 +101,18 @@ fn duration(ms: u64) -> String {
     }
 }
 
+/// Whether a keyspace's VSchema is the one that its schema gives it.
+fn says_what_its_tables_do(keyspace: &DesiredKeyspace) -> bool {
+    let tables = keyspace.tables.keys();
+    let plain = VSchemaKeyspace {
+        tables: tables
+            .map(|table| (table.to_string(), VSchemaTable::default()))
+            .collect(),
+        ..VSchemaKeyspace::default()
+    };
+    keyspace.is_adopted() && keyspace.vschema == plain
+}
+
 impl Yaml {
     fn line(&mut self, depth: usize, text: &str) {
         self.text.push_str(&"  ".repeat(depth));
@@ -165,19 +178,22 @@ impl Yaml {
         if !keyspace.tables.is_empty() {
             let file = std::format!("schema/{name}.sql");
             self.line(2, &std::format!("schema: {}", scalar(&file)));
-            let statements: Vec<String> = keyspace
-                .tables
-                .values()
-                .map(|table| std::format!("{};\n", table.statement.trim_end()))
+            // As they could be run: what a foreign key refers to comes first.
+            let statements: Vec<String> = foreign_keys::in_order(name, keyspace)
+                .iter()
+                .map(|table| &keyspace.tables[table.name].statement)
+                .map(|statement| std::format!("{};\n", statement.trim_end()))
                 .collect();
             self.files.insert(file.into(), statements.join("\n"));
         }
-        let vschema = serde_json::to_string_pretty(&keyspace.vschema);
-        let file = std::format!("vschema/{name}.json");
-        self.line(2, &std::format!("vschema: {}", scalar(&file)));
-        // VSchemas are our own type: maps with string keys.
-        let vschema = vschema.expect("a VSchema serializes");
-        self.files.insert(file.into(), vschema + "\n");
+        if !says_what_its_tables_do(keyspace) {
+            let vschema = serde_json::to_string_pretty(&keyspace.vschema);
+            let file = std::format!("vschema/{name}.json");
+            self.line(2, &std::format!("vschema: {}", scalar(&file)));
+            // VSchemas are our own type: maps with string keys.
+            let vschema = vschema.expect("a VSchema serializes");
+            self.files.insert(file.into(), vschema + "\n");
+        }
         let dropped: Vec<_> = keyspace
             .tables
             .iter()
@@ -201,7 +217,7 @@ impl Yaml {
         }
         self.line(2, "tablets:");
         let count = |t: &DesiredTablets| std::format!("{}: {}", t.tablet_type, t.count);
-        if tablets.iter().all(|t| t.pin.is_none()) {
+        if tablets.iter().all(|t| t.pin.is_none() && t.adopt.is_none()) {
             let mut cells: BTreeMap<&str, Vec<String>> = BTreeMap::new();
             for some in tablets {
                 cells
@@ -219,6 +235,20 @@ impl Yaml {
         }
         for some in tablets {
             let mut fields = vec![std::format!("cell: {}", scalar(some.cell.as_str()))];
+            if let Some(adopt) = &some.adopt {
+                fields.push(std::format!(
+                    "server: {}",
+                    scalar(&adopt.server.to_string())
+                ));
+                if some.tablet_type != TabletType::Replica {
+                    fields.push(std::format!("type: {}", some.tablet_type));
+                }
+                if let Some(host) = &adopt.host {
+                    fields.push(std::format!("host: {}", scalar(host.as_str())));
+                }
+                self.line(3, &std::format!("- {{ {} }}", fields.join(", ")));
+                continue;
+            }
             match &some.pin {
                 None => fields.push(count(some)),
                 Some(pin) => {

@@ -286,6 +286,7 @@ impl Work<'_> {
                 tablet_type,
                 count: most,
                 pin: None,
+                adopt: None,
             });
         }
         if tablets.is_empty() {

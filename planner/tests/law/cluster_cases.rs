@@ -287,6 +287,7 @@ fn keyspace(shape: &KeyspaceShape, cells: usize) -> DesiredKeyspace {
                     tablet_type,
                     count: *count,
                     pin: None,
+                    adopt: None,
                 });
             }
         }
@@ -373,6 +374,7 @@ pub fn desired(shape: &Shape, hosts: &[HostShape]) -> Desired {
                     TabletType::Replica
                 },
                 count: 1,
+                adopt: None,
                 pin: Some(Pin {
                     host: host_name(host),
                     // Without a uid a pin may be for all shards.

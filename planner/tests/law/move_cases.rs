@@ -319,6 +319,7 @@ fn keyspace(places: &Places, index: usize, shards: &[&str]) -> DesiredKeyspace {
             tablet_type: TabletType::Replica,
             count: 2,
             pin: None,
+            adopt: None,
         }],
         tables,
         vschema,

@@ -1,6 +1,7 @@
 //! The records of a cluster as types. Everything here is plain data: no IO, no clock, no randomness,
 //! so that the planner can use all of it. Each record is one JSON value under one key (see [`keys`]).
 
+pub mod address;
 pub mod cluster;
 pub mod gate;
 pub mod history;
@@ -18,6 +19,7 @@ pub mod user;
 pub mod vschema;
 pub mod workflow;
 
+pub use address::ServerAddress;
 pub use cluster::{CellRecord, ClusterRecord, Credentials, RECORD_FORMAT, SpecRecord};
 pub use gate::{GATE_CONNECTIONS, GateConfigRecord, GateRecord};
 pub use history::HistoryRecord;
@@ -31,7 +33,7 @@ pub use plan::{
 pub use rates::{Measurement, RatesRecord};
 pub use records::Records;
 pub use routing::{RoutingRule, RoutingRules};
-pub use tablet::{TabletAlias, TabletRecord, TabletType};
+pub use tablet::{TabletAlias, TabletRecord, TabletServer, TabletType};
 pub use user::UserRecord;
 pub use vschema::{
     AutoIncrement, ColumnVindex, VSchemaColumn, VSchemaKeyspace, VSchemaTable, VindexDefinition,

@@ -443,6 +443,7 @@ impl Server {
                         },
                     },
                 },
+                replicates_from: None,
                 position: self.log.len().to_string(),
                 semi_sync: true,
             }),

@@ -79,6 +79,7 @@ fn keyspace(chance: &Chance, shards: &[&str]) -> DesiredKeyspace {
                     tablet_type,
                     count: u32::try_from(count).unwrap_or(1),
                     pin: None,
+                    adopt: None,
                 });
             }
         }

@@ -370,6 +370,7 @@ mod tests {
                 version: "10.11".to_owned(),
                 read_only: false,
                 role: ObservedRole::Primary { term },
+                replicates_from: None,
                 position: String::new(),
                 semi_sync: false,
             };

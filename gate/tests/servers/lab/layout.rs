@@ -7,8 +7,8 @@ use std::sync::Arc;
 use vtplan_state::model::keys::Keys;
 use vtplan_state::model::{
     AutoIncrement, CellName, ColumnVindex, Credentials, FlavorKind, HostName, HostRecord,
-    KeyspaceName, KeyspaceRecord, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletType,
-    UserRecord, VSchemaColumn, VSchemaKeyspace, VSchemaTable, VindexDefinition,
+    KeyspaceName, KeyspaceRecord, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletServer,
+    TabletType, UserRecord, VSchemaColumn, VSchemaKeyspace, VSchemaTable, VindexDefinition,
 };
 use vtplan_state::store::{Op, OpenMode, Store, Txn, open};
 
@@ -221,6 +221,7 @@ impl Layout {
                 host: host.clone(),
                 mysql_port: servers[&place.uid].port,
                 flavor: kind,
+                server: TabletServer::Made,
             };
             txn = txn.then(Op::put(keys.tablet(&alias), &record));
         }

@@ -21,4 +21,5 @@ pub fn check(spec: &Spec, keyspaces: &[ResolvedKeyspace<'_>], problems: &mut Pro
         tables::check(keyspace, keyspaces, problems);
     }
     tablets::check_pins(keyspaces, problems);
+    tablets::check_servers(keyspaces, problems);
 }

@@ -2,11 +2,11 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 
-use vtplan_state::model::{CellName, Durability, ShardName, TabletType};
+use vtplan_state::model::{CellName, Durability, ServerAddress, ShardName, TabletType};
 
 use super::cluster::known_cell;
 use crate::spec::diag::Problems;
-use crate::spec::model::{PinnedTablet, Shards, Spec, TabletsKind};
+use crate::spec::model::{PinnedTablet, Shards, Spec, Tablets, TabletsKind};
 use crate::spec::resolve::ResolvedKeyspace;
 use crate::spec::shape::kinds::unknown_help;
 use crate::spec::source::Span;
@@ -32,6 +32,7 @@ pub fn check(spec: &Spec, keyspace: &ResolvedKeyspace<'_>, problems: &mut Proble
             check_pin(keyspace, pinned, problems);
         }
     }
+    check_adopted(keyspace, problems);
     count_once(keyspace, problems);
     let unknown = ["tablets", "shards", "durability"];
     if !unknown.iter().any(|f| keyspace.is_broken(f, problems)) {
@@ -102,6 +103,60 @@ fn check_pin(keyspace: &ResolvedKeyspace<'_>, pinned: &PinnedTablet, problems: &
     }
 }
 
+/// Servers that are adopted are all that an unsharded keyspace has: nothing copies their data to a
+/// new replica, and no server holds one shard of several before vtplan has made it.
+fn check_adopted(keyspace: &ResolvedKeyspace<'_>, problems: &mut Problems) {
+    let mut tablets = keyspace.spec.tablets.iter();
+    let is_adopted = |t: &&Tablets| matches!(t.place.value, TabletsKind::Adopted(_));
+    let Some(adopted) = tablets.find(is_adopted) else {
+        return;
+    };
+    let name = keyspace.name();
+    if let Some(made) = keyspace.spec.tablets.iter().find(|t| !is_adopted(t)) {
+        problems
+            .error(
+                "adopted-and-made",
+                made.place.span,
+                format!("keyspace `{name}` has servers that are adopted, and others"),
+            )
+            .related(adopted.place.span, "adopted here")
+            .help("a new replica would lack the data that is there: set one up by hand as the others were, and list it with `server`");
+    }
+    if keyspace.shards.len() > 1 || keyspace.is_sharded() {
+        let at = keyspace.spec.shards.as_ref().map(|s| s.span);
+        problems
+            .error(
+                "adopted-and-sharded",
+                at.unwrap_or(adopted.place.span),
+                format!("keyspace `{name}` is sharded, and has servers that are adopted"),
+            )
+            .related(adopted.place.span, "adopted here")
+            .help("give counts in place of `server`: the shards get servers of their own, are filled by a Reshard, and the adopted servers are released with their data");
+    }
+}
+
+/// Each server is adopted once.
+pub fn check_servers(keyspaces: &[ResolvedKeyspace<'_>], problems: &mut Problems) {
+    let mut seen: HashMap<&ServerAddress, Span> = HashMap::new();
+    let mut tablets = keyspaces.iter().flat_map(|k| &k.spec.tablets);
+    let adopted = tablets.by_ref().filter_map(|t| match &t.place.value {
+        TabletsKind::Adopted(adopted) => Some(&adopted.server),
+        _ => None,
+    });
+    for server in adopted {
+        if let Some(first) = seen.insert(&server.value, server.span) {
+            problems
+                .error(
+                    "duplicate-server",
+                    server.span,
+                    format!("the server {} is adopted twice", server.value),
+                )
+                .related(first, "first adopted here")
+                .help("a server is one tablet, of one keyspace");
+        }
+    }
+}
+
 /// Replicas of a shard by cell.
 fn replicas(keyspace: &ResolvedKeyspace<'_>, shard: &ShardName) -> BTreeMap<CellName, u32> {
     let mut cells = BTreeMap::new();
@@ -115,6 +170,10 @@ fn replicas(keyspace: &ResolvedKeyspace<'_>, shard: &ShardName) -> BTreeMap<Cell
                     .is_some_and(|t| t.value == TabletType::Rdonly);
                 let here = pin.shard.as_ref().is_none_or(|s| s.value == *shard);
                 u32::from(here && !rdonly)
+            }
+            TabletsKind::Adopted(adopted) => {
+                let tablet_type = adopted.tablet_type.as_ref();
+                u32::from(tablet_type.is_none_or(|t| t.value == TabletType::Replica))
             }
         };
         if count > 0 {

@@ -4,12 +4,25 @@ use crate::lint::names;
 use crate::spec::diag::{Problems, closest};
 use crate::spec::tree::{Entry, Node};
 
-/// An item of `tablets` is either a tablet pinned to a host or counts for a cell.
+/// An item of `tablets` is a tablet pinned to a host, a server that is adopted, or counts for a cell.
 pub fn tablet(node: &Node, problems: &mut Problems) {
     let field = |names: &[&str]| -> Option<Entry> {
         let mut entries = node.entries().iter();
         entries.find(|e| names.contains(&e.key.as_str())).cloned()
     };
+    if let Some(server) = field(&["server"]) {
+        if let Some(other) = field(&["replica", "rdonly", "shard", "uid", "mysql_port"]) {
+            problems
+                .error(
+                    "adopted-and-more",
+                    other.key.span,
+                    format!("a `server` that is adopted has no `{}`", *other.key),
+                )
+                .related(server.key.span, "adopted here")
+                .help("it has `cell`, `type` and `host`, the host whose agent looks after it");
+        }
+        return;
+    }
     let host = field(&["host"]);
     let counts = field(&["replica", "rdonly"]);
     let pinned = field(&["type", "shard", "uid", "mysql_port"]);
@@ -39,7 +52,7 @@ pub fn tablet(node: &Node, problems: &mut Problems) {
         (None, None, None) => {
             problems
                 .error("missing-field", node.span, "this names no tablet")
-                .help("give `host` to pin one, or the counts `replica` and `rdonly`");
+                .help("give `host` to pin one, `server` to adopt one, or the counts `replica` and `rdonly`");
         }
         _ => {}
     }

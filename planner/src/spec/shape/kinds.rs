@@ -1,6 +1,6 @@
 //! Kinds of scalars: what each may be, and why a text is not one.
 
-use vtplan_state::model::{CellName, HostName, KeyspaceName, ShardName, TableName};
+use vtplan_state::model::{CellName, HostName, KeyspaceName, ServerAddress, ShardName, TableName};
 
 use crate::spec::diag::{closest, suggest};
 use crate::spec::tree::{Form, Scalar, is_bool, is_number};
@@ -31,6 +31,8 @@ pub enum Text {
     Column,
     Vindex,
     Host,
+    /// `HOST:PORT` of a MySQL server.
+    Server,
     Shard,
     Duration,
     Cron,
@@ -120,6 +122,7 @@ impl Kind {
             Text::Cluster | Text::Cell | Text::Keyspace => "^[A-Za-z0-9][A-Za-z0-9_-]{0,62}$",
             Text::KeyspaceOrAll => "^(\\*|[A-Za-z0-9][A-Za-z0-9_-]{0,62})$",
             Text::Host => "^[A-Za-z0-9_.-]{1,253}$",
+            Text::Server => "^([A-Za-z0-9_.-]+|\\[[0-9A-Za-z:.%_-]+\\])(:[0-9]{1,5})?$",
             Text::Shard => "^(0|([0-9a-fA-F]{2})*-([0-9a-fA-F]{2})*)$",
             Text::Duration => "^(0|([0-9]+w)?([0-9]+d)?([0-9]+h)?([0-9]+m)?([0-9]+s)?([0-9]+ms)?)$",
             Text::Location => "^(file|s3|gs|az)://",
@@ -174,6 +177,7 @@ impl Text {
             Text::Column => "a column's name",
             Text::Vindex => "a vindex's name",
             Text::Host => "a host's name",
+            Text::Server => "a server's address",
             Text::Shard => "a shard",
             Text::Duration => "a duration",
             Text::Cron => "a cron line",
@@ -207,6 +211,14 @@ impl Text {
                 None => name(text, "table", TableName::new(text)),
             },
             Text::Host => name(text, "host", HostName::new(text)),
+            Text::Server => match text.parse::<ServerAddress>() {
+                Ok(_) => Ok(()),
+                Err(e) => Err(mismatch(
+                    "bad-address",
+                    format!("`{text}` is not a server's address: {}", e.why),
+                    None,
+                )),
+            },
             Text::Column | Text::Vindex => {
                 if text.is_empty() || text.chars().count() > 64 {
                     let message = format!("{} has 1 to 64 characters", self.what());

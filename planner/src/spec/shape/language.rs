@@ -150,7 +150,7 @@ static KEYSPACE_FIELDS: Struct = Struct {
                     Shape::Map(Kind::Text(Text::Cell), &TABLET_COUNTS),
                     Shape::List(&TABLET),
                 ]),
-                "The tablets of each shard: counts for each cell, or a list with tablets pinned to hosts.",
+                "The tablets of each shard: counts for each cell, or a list, with tablets pinned to hosts and servers that are adopted.",
             ),
             Kdl::Tablets,
         ),
@@ -226,11 +226,20 @@ static TABLET_FIELDS: Struct = Struct {
     inline: true,
     fields: &[
         required(field("cell", text(Text::Cell), "The cell it is in.")),
-        field("host", text(Text::Host), "The host that it is pinned to."),
+        field(
+            "server",
+            text(Text::Server),
+            "A server that is there already, `HOST:PORT`: it is adopted as it runs, with its data. Of a keyspace's servers the first one takes the writes.",
+        ),
+        field(
+            "host",
+            text(Text::Host),
+            "The host that it is pinned to; of a `server`: the host whose agent looks after it.",
+        ),
         field(
             "type",
             word(&["replica", "rdonly"]),
-            "The pinned tablet's type. Default: replica.",
+            "The tablet's type, where it is pinned or has a `server`. Default: replica.",
         ),
         field(
             "shard",

@@ -430,6 +430,7 @@ async fn set_up(
                 host: hosts[places.len() % hosts.len()].clone(),
                 mysql_port: 17_000,
                 flavor: FlavorKind::MariaDb,
+                server: Default::default(),
             };
             let record = ShardRecord {
                 keyspace: keyspace.clone(),
