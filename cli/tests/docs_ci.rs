@@ -225,7 +225,7 @@ fn the_workflow_for_pull_requests_validates_plans_and_tells() {
     }
     let plan = checkout.read("plan.md");
     assert!(plan.starts_with("<!-- vtplan-plan specs -->\n"), "{plan}");
-    assert!(plan.contains("commerce.product"), "{plan}");
+    assert!(plan.contains("table product"), "{plan}");
     assert_eq!(checkout.read("summary"), plan);
     let sarif: serde_json::Value =
         serde_json::from_str(&checkout.read("lint.sarif")).expect("JSON");
@@ -427,8 +427,8 @@ fn the_pipeline_for_merge_requests_plans_and_tells() {
         checkout.succeeds(&script.join("\n"));
     }
     let plan = checkout.read("plan.md");
-    assert!(plan.contains("commerce.customer"), "{plan}");
-    assert!(!plan.contains("commerce.product"), "{plan}");
+    assert!(plan.contains("table customer"), "{plan}");
+    assert!(!plan.contains("table product"), "{plan}");
     // Without a token, as for a fork, nothing is said.
     assert!(!checkout.calls().contains("notes"));
 }
@@ -515,7 +515,7 @@ async fn the_lines_of_the_crontab_run() {
         let (code, said) = checkout.sh(&format!("set +e; {command}"));
         // cron mails what is printed: there is drift, and the rest is quiet.
         if command.contains("report=$(") {
-            assert!(said.contains("drift"), "{said}");
+            assert!(said.contains("Drift. Cluster shop"), "{said}");
         } else {
             assert_eq!(said, "", "{command}");
             let expected = if command.contains(" drift ") { 2 } else { 0 };
@@ -556,7 +556,7 @@ async fn the_lines_of_the_crontab_run() {
         "markdown",
     ]);
     assert_eq!(code, 0);
-    assert!(out.contains("commerce.product"), "{out}");
+    assert!(out.contains("table product"), "{out}");
 }
 
 #[test]
