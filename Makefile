@@ -13,7 +13,7 @@ demo: setup ## Install what is missing, build, bring up a real cluster and walk 
 	tests/scripts/demo
 
 test: setup ## Install what is missing and run all tests, on real servers
-	tests/scripts/setup sysbench=sysbench ip=iproute2
+	tests/scripts/setup sysbench=sysbench ip=iproute2 jq=jq git=git
 	cargo build --locked --workspace --all-targets
 	tests/scripts/run-tests
 

@@ -38,6 +38,7 @@ pub mod stream;
 pub mod submit;
 pub mod tablet;
 pub mod tablets;
+mod turns;
 pub mod vdiff;
 
 pub use config::{AgentConfig, ServerSettings};

@@ -3,27 +3,21 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use futures::StreamExt as _;
-use futures::stream;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::ServerState;
 use vtplan_planner::seen::Seen;
 use vtplan_state::cluster::Cluster;
-use vtplan_state::model::{HostName, HostRecord, Revision, TabletAlias};
+use vtplan_state::model::{HostName, HostRecord, TabletAlias};
 
 use crate::client::{AgentClients, CallError};
 use crate::observe::{self, Gathered, ObserveError, Unseen};
-
-/// How many agents are asked at the same time.
-const CONCURRENT: usize = 64;
+use crate::turns;
 
 /// What was seen.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Looked {
     pub gathered: Gathered,
     pub seen: BTreeMap<TabletAlias, Seen>,
-    /// The newest change that gates should know of.
-    pub serving_revision: Revision,
 }
 
 /// Looks at everything.
@@ -32,20 +26,15 @@ pub async fn closely(
     agents: &AgentClients,
     desired: &Desired,
 ) -> Result<Looked, ObserveError> {
-    // Before the records, in which gates say how far they are.
-    let serving_revision = cluster.newest_serving_change().await?;
     let mut gathered = observe::gather(cluster, agents, Some(desired)).await?;
-    let unseen: BTreeSet<&HostName> = gathered.unseen.iter().map(|u| &u.host).collect();
+    let unseen: BTreeSet<HostName> = gathered.unseen.iter().map(|u| u.host.clone()).collect();
     let hosts = gathered.live.records.hosts.values();
     let asked: Vec<_> = hosts
         .filter(|host| !unseen.contains(&host.name))
         .cloned()
         .map(|host| inspect(agents, host))
         .collect();
-    let answers: Vec<_> = stream::iter(asked)
-        .buffer_unordered(CONCURRENT)
-        .collect()
-        .await;
+    let answers = turns::all(asked).await;
     let mut seen = BTreeMap::new();
     let mut failed: BTreeMap<HostName, String> = BTreeMap::new();
     for (host, answer) in answers {
@@ -65,6 +54,11 @@ pub async fn closely(
     }
     for tablet in gathered.live.records.tablets.values() {
         let observed = gathered.live.observed.tablets.get(&tablet.alias);
+        if observed.is_none() && !unseen.contains(&tablet.host) {
+            failed
+                .entry(tablet.host.clone())
+                .or_insert_with(|| format!("its agent tells nothing of {}", tablet.alias));
+        }
         let runs = observed.is_some_and(|o| matches!(o.server, ServerState::Running(_)));
         if runs && !seen.contains_key(&tablet.alias) {
             failed.entry(tablet.host.clone()).or_insert_with(|| {
@@ -78,11 +72,7 @@ pub async fn closely(
     let more = failed.into_iter().map(|(host, why)| Unseen { host, why });
     gathered.unseen.extend(more);
     gathered.unseen.sort_by(|a, b| a.host.cmp(&b.host));
-    Ok(Looked {
-        gathered,
-        seen,
-        serving_revision,
-    })
+    Ok(Looked { gathered, seen })
 }
 
 async fn inspect(

@@ -3,16 +3,17 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Mutex, PoisonError};
 
-use futures::StreamExt;
-use futures::stream;
 use thiserror::Error;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{Canonical, Live, Observed, ObservedRole, RunningServer, ServerState};
-use vtplan_state::cluster::Cluster;
-use vtplan_state::model::{FlavorKind, HostName, HostRecord, KeyspaceName, Records, TabletRecord};
+use vtplan_state::cluster::{Cluster, Snapshot};
+use vtplan_state::model::{
+    FlavorKind, HostName, HostRecord, KeyspaceName, Records, Revision, TabletRecord,
+};
 use vtplan_state::store::StoreError;
 
 use crate::client::{AgentClients, CallError, SeenHost};
+use crate::turns;
 
 /// The live state, and which hosts could not be asked about theirs.
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -20,6 +21,8 @@ pub struct Gathered {
     pub live: Live,
     /// In the order of host names.
     pub unseen: Vec<Unseen>,
+    /// The newest change that gates should know of.
+    pub serving_revision: Revision,
 }
 
 /// A host whose tablets are missing in the observation.
@@ -35,9 +38,6 @@ pub enum ObserveError {
     #[error(transparent)]
     Store(#[from] StoreError),
 }
-
-/// How many agents are asked at the same time.
-const CONCURRENT: usize = 64;
 
 /// The live state. Agents that do not answer in time are left out and listed as unseen. A store
 /// that holds nothing of the cluster gives the empty live state.
@@ -100,17 +100,19 @@ impl Observer {
         cluster: &Cluster,
         desired: Option<&Desired>,
     ) -> Result<Gathered, ObserveError> {
-        let records = cluster.load_records().await?;
+        let Snapshot {
+            records,
+            serving_revision,
+        } = cluster.load_snapshot().await?;
         let hosts: Vec<HostRecord> = records.hosts.values().cloned().collect();
         let asked: Vec<_> = hosts
             .into_iter()
             .map(|host| self.observe_host(host))
             .collect();
-        // In whatever order they come: one that hangs keeps none of the others waiting.
-        let answers = stream::iter(asked).buffer_unordered(CONCURRENT);
-        let mut answers: Vec<(HostRecord, Answer)> = answers.collect().await;
+        let mut answers: Vec<(HostRecord, Answer)> = turns::all(asked).await;
         answers.sort_by(|(a, _), (b, _)| a.name.cmp(&b.name));
         let mut gathered = merge(records, answers);
+        gathered.serving_revision = serving_revision;
         if let Some(desired) = desired {
             gathered.live.observed.canonical = self.canonicalize(&gathered.live, desired).await;
         }
@@ -122,12 +124,15 @@ impl Observer {
         live: &Live,
         desired: &Desired,
     ) -> BTreeMap<KeyspaceName, BTreeMap<String, Canonical>> {
+        let mut judges = judges(live);
         let asked: Vec<_> = statements(live, desired)
             .into_iter()
-            .map(|(keyspace, statements)| self.canonicalize_keyspace(live, keyspace, statements))
+            .map(|(keyspace, statements)| {
+                let judges = judges.remove(&keyspace).unwrap_or_default();
+                self.canonicalize_keyspace(live, keyspace, statements, judges)
+            })
             .collect();
-        let answers: Vec<_> = stream::iter(asked).buffered(CONCURRENT).collect().await;
-        answers.into_iter().flatten().collect()
+        turns::all(asked).await.into_iter().flatten().collect()
     }
 
     async fn observe_host(&self, host: HostRecord) -> (HostRecord, Answer) {
@@ -141,8 +146,9 @@ impl Observer {
         live: &Live,
         keyspace: KeyspaceName,
         statements: Vec<String>,
+        judges: Vec<Judge<'_>>,
     ) -> Option<(KeyspaceName, BTreeMap<String, Canonical>)> {
-        for (tablet, server) in judges(live, &keyspace).into_iter().take(3) {
+        for (tablet, server) in judges.into_iter().take(3) {
             let key = CanonicalKey {
                 keyspace: keyspace.clone(),
                 mysql: server.flavor == FlavorKind::MySql,
@@ -226,6 +232,7 @@ fn merge(records: Records, answers: Vec<(HostRecord, Answer)>) -> Gathered {
             .into_iter()
             .map(|(host, why)| Unseen { host, why })
             .collect(),
+        serving_revision: 0,
     }
 }
 
@@ -266,33 +273,33 @@ fn statements(live: &Live, desired: &Desired) -> BTreeMap<KeyspaceName, Vec<Stri
     asked
 }
 
-/// The running servers of a keyspace, the ones that are disturbed least first: replicas, then
+/// A running server that can be asked about statements.
+type Judge<'a> = (&'a TabletRecord, &'a RunningServer);
+
+/// The running servers of each keyspace, the ones that are disturbed least first: replicas, then
 /// servers without a role, then primaries.
-fn judges<'a>(
-    live: &'a Live,
-    keyspace: &KeyspaceName,
-) -> Vec<(&'a TabletRecord, &'a RunningServer)> {
-    let mut judges: Vec<_> = live
-        .records
-        .tablets
-        .values()
-        .filter(|tablet| tablet.keyspace == *keyspace)
-        .filter_map(
-            |tablet| match &live.observed.tablets.get(&tablet.alias)?.server {
-                ServerState::Running(server) => Some((tablet, server)),
-                _ => None,
-            },
-        )
-        .collect();
-    judges.sort_by_key(|(tablet, server)| {
-        let rank = match &server.role {
+fn judges(live: &Live) -> BTreeMap<KeyspaceName, Vec<Judge<'_>>> {
+    let mut judges: BTreeMap<KeyspaceName, Vec<Judge<'_>>> = BTreeMap::new();
+    for tablet in live.records.tablets.values() {
+        let Some(observed) = live.observed.tablets.get(&tablet.alias) else {
+            continue;
+        };
+        if let ServerState::Running(server) = &observed.server {
+            match judges.get_mut(&tablet.keyspace) {
+                Some(of_keyspace) => of_keyspace.push((tablet, server)),
+                None => drop(judges.insert(tablet.keyspace.clone(), vec![(tablet, server)])),
+            }
+        }
+    }
+    for of_keyspace in judges.values_mut() {
+        // Those of a rank stay in the order of their aliases.
+        of_keyspace.sort_by_key(|(_, server)| match &server.role {
             ObservedRole::Replica { healthy: true, .. } => 0,
             ObservedRole::Idle => 1,
             ObservedRole::Primary { .. } => 2,
             ObservedRole::Replica { healthy: false, .. } => 3,
-        };
-        (rank, tablet.alias.clone())
-    });
+        });
+    }
     judges
 }
 
@@ -433,7 +440,7 @@ mod tests {
                 .tablets
                 .insert(tablet.alias.clone(), running(role));
         }
-        let order: Vec<u32> = judges(&live, &tablets[0].keyspace)
+        let order: Vec<u32> = judges(&live)[&tablets[0].keyspace]
             .iter()
             .map(|(tablet, _)| tablet.alias.uid)
             .collect();

@@ -93,11 +93,14 @@ pub async fn check_spec_cluster(
         .help("correct one of the two; with a spec, `--cluster` can be left out"));
     }
     let Some(store) = store else { return Ok(()) };
-    let names = cluster_names(store).await?;
-    if !names.iter().any(|n| n == spec) {
-        check_not_lost(store, spec).await?;
+    // The usual case first: names are found by reading everything that the store holds.
+    let own = of(store.clone(), spec)?.record().await;
+    if own.map_err(|e| store_error(&e))?.is_some() {
+        return Ok(());
     }
-    if !names.is_empty() && !names.iter().any(|n| n == spec) {
+    let names = cluster_names(store).await?;
+    check_not_lost(store, spec).await?;
+    if !names.is_empty() {
         return Err(CliError::new(
             "other-cluster",
             format!(

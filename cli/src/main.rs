@@ -14,6 +14,7 @@ mod commands;
 mod context;
 mod error;
 mod files;
+mod limits;
 mod local;
 mod logging;
 mod output;
@@ -38,6 +39,7 @@ fn main() -> ExitCode {
         Ok(cli) => cli,
         Err(error) => return usage_error(&error),
     };
+    limits::raise_open_files();
     output::set_color(&cli.global);
     let json = cli.command.wants_json();
     match commands::dispatch(cli) {

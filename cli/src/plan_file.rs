@@ -1,6 +1,7 @@
 //! Saved plans: what `plan --out` writes and `apply` and `show` read.
 
-use std::io;
+use std::fs::File;
+use std::io::{self, BufRead as _, BufReader, Read as _};
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -13,6 +14,8 @@ use crate::files;
 
 /// The format of plan files that this version writes.
 const FORMAT: u32 = 1;
+/// Larger files are refused. A first plan of 100,000 tablets takes a tenth of it.
+const MAX_BYTES: u64 = 2 << 30;
 
 /// A plan with the desired state it leads to. `plan` itself says by digest and revision which spec
 /// and which live state it was made from. The same inputs give the same bytes.
@@ -49,13 +52,28 @@ impl PlanFile {
         if !path.is_file() {
             return None;
         }
-        let text = std::fs::read(path).ok()?;
         let spec = path
             .extension()
             .is_some_and(|e| e == "yaml" || e == "yml" || e == "kdl");
-        let first = text.iter().find(|b| !b.is_ascii_whitespace());
+        let mut file = BufReader::new(File::open(path).ok()?);
+        let first = file.fill_buf().ok()?.trim_ascii_start().first();
         if spec || first != Some(&b'{') {
             return None;
+        }
+        let size = file.get_ref().metadata().map_or(0, |m| m.len());
+        if size > MAX_BYTES {
+            return Some(Err(bad(
+                path,
+                format!(
+                    "it has {} MiB, more than the {} MiB that a plan file may have",
+                    size >> 20,
+                    MAX_BYTES >> 20
+                ),
+            )));
+        }
+        let mut text = Vec::new();
+        if let Err(error) = file.read_to_end(&mut text) {
+            return Some(Err(bad(path, error.to_string())));
         }
         Some(Self::parse(path, &text))
     }
@@ -66,14 +84,7 @@ impl PlanFile {
             vtplan_plan_file: u32,
             made_by: Option<String>,
         }
-        let bad = |why: String| {
-            CliError::new(
-                "bad-plan-file",
-                format!("`{}` is not a plan file that can be read", path.display()),
-            )
-            .cause(why)
-            .help("make a new one with `vtplan plan SPEC --out FILE`")
-        };
+        let bad = |why: String| bad(path, why);
         let head: Head = serde_json::from_slice(text).map_err(|e| bad(e.to_string()))?;
         if head.vtplan_plan_file > FORMAT {
             let by = head.made_by.unwrap_or_else(|| "a newer version".to_owned());
@@ -96,4 +107,13 @@ impl PlanFile {
         }
         Ok(file)
     }
+}
+
+fn bad(path: &Path, why: String) -> CliError {
+    CliError::new(
+        "bad-plan-file",
+        format!("`{}` is not a plan file that can be read", path.display()),
+    )
+    .cause(why)
+    .help("make a new one with `vtplan plan SPEC --out FILE`")
 }

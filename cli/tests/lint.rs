@@ -2,6 +2,8 @@
 
 mod support;
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 use support::Place;
 
@@ -47,16 +49,115 @@ fn findings_are_printed_for_people_programs_and_code_scanning() {
     check!(place, "json", ["lint", "specs", "--format", "json"]);
     check!(place, "sarif", ["lint", "specs", "--format", "sarif"]);
     check!(place, "rules", ["lint", "--rules"]);
-    let (_, sarif, _) = place.output(&["lint", "specs", "--format", "sarif"]);
-    let log: Value = serde_json::from_str(&sarif).expect("JSON");
-    let run = &log["runs"][0];
-    for result in run["results"].as_array().expect("results") {
+}
+
+/// What the schema of SARIF 2.1.0 requires of the parts that are used, and what it lets nobody add.
+#[test]
+fn code_scanning_gets_sarif_as_it_is_specified() {
+    let place = place();
+    let (_, text, _) = place.output(&["lint", "specs", "--format", "sarif"]);
+    let log: Value = serde_json::from_str(&text).expect("JSON");
+    only(&log, &["$schema", "version", "runs"]);
+    assert_eq!(log["version"], "2.1.0");
+    assert!(
+        log["$schema"]
+            .as_str()
+            .expect("a URI")
+            .ends_with("sarif-2.1.0.json")
+    );
+    let [run] = list(&log["runs"]) else {
+        panic!("one run");
+    };
+    only(run, &["tool", "columnKind", "results"]);
+    assert_eq!(run["columnKind"], "unicodeCodePoints");
+    only(&run["tool"], &["driver"]);
+    let driver = &run["tool"]["driver"];
+    only(driver, &["name", "semanticVersion", "rules"]);
+    assert_eq!(driver["name"], "vtplan");
+    let levels = ["none", "note", "warning", "error"];
+    let level = |of: &Value| levels.contains(&of["level"].as_str().expect("a level"));
+    let mut ids = BTreeSet::new();
+    for rule in list(&driver["rules"]) {
+        only(
+            rule,
+            &["id", "shortDescription", "help", "defaultConfiguration"],
+        );
+        assert!(ids.insert(rule["id"].as_str().expect("an id")), "{rule}");
+        for text in ["shortDescription", "help"] {
+            only(&rule[text], &["text"]);
+            assert!(
+                rule[text]["text"].as_str().is_some_and(|t| !t.is_empty()),
+                "{rule}"
+            );
+        }
+        only(&rule["defaultConfiguration"], &["enabled", "level"]);
+        assert!(level(&rule["defaultConfiguration"]), "{rule}");
+    }
+    let (mut in_files, mut suppressed) = (0, 0);
+    for result in list(&run["results"]) {
+        only(
+            result,
+            &[
+                "ruleId",
+                "ruleIndex",
+                "level",
+                "message",
+                "locations",
+                "partialFingerprints",
+                "suppressions",
+            ],
+        );
         let index = result["ruleIndex"].as_u64().expect("an index") as usize;
-        let rule = &run["tool"]["driver"]["rules"][index];
-        assert_eq!(rule["id"], result["ruleId"]);
-        let place = &result["locations"][0]["physicalLocation"];
-        let uri = place["artifactLocation"]["uri"].as_str().expect("a URI");
-        assert!(!uri.contains(' '), "{uri}");
+        assert_eq!(driver["rules"][index]["id"], result["ruleId"]);
+        assert!(level(result), "{result}");
+        only(&result["message"], &["text"]);
+        assert!(result["message"]["text"].is_string());
+        let prints = result["partialFingerprints"]
+            .as_object()
+            .expect("an object");
+        assert!(prints.values().all(Value::is_string), "{result}");
+        for location in list(&result["locations"]) {
+            only(location, &["logicalLocations", "physicalLocation"]);
+            for logical in list(&location["logicalLocations"]) {
+                only(logical, &["fullyQualifiedName"]);
+            }
+            let Some(physical) = location.get("physicalLocation") else {
+                continue;
+            };
+            in_files += 1;
+            only(physical, &["artifactLocation", "region"]);
+            only(&physical["artifactLocation"], &["uri"]);
+            let uri = physical["artifactLocation"]["uri"].as_str().expect("a URI");
+            assert!(!uri.contains(' ') && !uri.contains('\\'), "{uri}");
+            let region = &physical["region"];
+            only(region, &["startLine", "startColumn", "endColumn"]);
+            let at = |name: &str| region[name].as_u64().expect("a number");
+            assert!(at("startLine") >= 1 && at("startColumn") >= 1, "{region}");
+            assert!(at("endColumn") >= at("startColumn"), "{region}");
+        }
+        for suppression in result.get("suppressions").map(list).into_iter().flatten() {
+            suppressed += 1;
+            only(suppression, &["kind", "justification"]);
+            assert_eq!(suppression["kind"], "inSource");
+        }
+    }
+    assert!(in_files > 0 && suppressed > 0, "{text}");
+}
+
+fn list(value: &Value) -> &[Value] {
+    value
+        .as_array()
+        .unwrap_or_else(|| panic!("a list: {value}"))
+}
+
+/// SARIF's objects have no fields that it does not name.
+fn only(object: &Value, names: &[&str]) {
+    for name in object
+        .as_object()
+        .unwrap_or_else(|| panic!("an object: {object}"))
+        .keys()
+    {
+        assert!(names.contains(&name.as_str()), "{name} in {object}");
     }
 }
 

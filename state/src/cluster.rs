@@ -7,13 +7,16 @@ mod plans;
 mod records;
 mod watch;
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use rand::RngExt;
 use rand::distr::Alphanumeric;
 
 use crate::model::keys::{Keys, ROOT};
-use crate::model::{CellName, ClusterRecord, Credentials, RECORD_FORMAT, Records, Revision};
+use crate::model::{
+    CellName, ClusterRecord, Credentials, GateName, GateRecord, RECORD_FORMAT, Records,
+};
 use crate::store::{Compare, Op, Store, StoreError, Txn, unix_millis};
 
 pub use plans::PlanView;
@@ -116,18 +119,22 @@ impl Cluster {
 
     /// Everything that plans are made from, at one revision.
     pub async fn load_records(&self) -> Result<Records, StoreError> {
-        let prefixes = records::prefixes(&self.keys);
-        let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
-        let listing = self.store.list_many(&prefixes).await?;
-        decode(&self.keys, &listing, self.store.url())
+        Ok(self.load_snapshot().await?.records)
     }
 
-    /// The newest change of what gates route by: a gate that serves by an older revision is behind.
-    pub async fn newest_serving_change(&self) -> Result<Revision, StoreError> {
+    /// The same, with the newest change of what gates route by: a gate that serves by an older revision
+    /// is behind. A deletion leaves nothing, and is not told.
+    pub async fn load_snapshot(&self) -> Result<Snapshot, StoreError> {
         let prefixes = records::prefixes(&self.keys);
         let prefixes: Vec<&str> = prefixes.iter().map(String::as_str).collect();
         let listing = self.store.list_many(&prefixes).await?;
-        Ok(records::newest_serving(&self.keys, &listing))
+        records::snapshot(&self.keys, &listing, self.store.url())
+    }
+
+    /// The gates that are alive.
+    pub async fn gates(&self) -> Result<BTreeMap<GateName, GateRecord>, StoreError> {
+        let listing = self.store.list(&self.keys.gates()).await?;
+        Ok(decode(&self.keys, &listing, self.store.url())?.gates)
     }
 
     /// The records, kept current in the background for as long as the returned watch lives.

@@ -2,6 +2,8 @@
 //! leaves nothing behind. Used by the end-to-end tests in `tests/tests/`.
 
 pub mod etcd;
+pub mod fake_agent;
+pub mod fleet;
 pub mod handmade;
 pub mod inside;
 pub mod lab;

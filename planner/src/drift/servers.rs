@@ -1,5 +1,7 @@
 //! What servers are: their variables, accounts, databases and versions.
 
+use std::collections::HashSet;
+
 use vtplan_state::model::{HostRecord, TabletRecord};
 
 use super::{Drift, Finding, Input, Kind};
@@ -9,6 +11,11 @@ use crate::seen::Deviation;
 
 pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {
     let records = &input.live.records;
+    // What planning puts right is there already.
+    let steps = found.findings.iter().filter(|f| f.step.is_some());
+    let known: HashSet<_> = steps
+        .map(|f| (f.kind, f.object.clone(), f.found.clone()))
+        .collect();
     for tablet in records.tablets.values() {
         let (Some(host), Some(observed)) = (
             records.hosts.get(&tablet.host),
@@ -22,13 +29,10 @@ pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {
         let object = tablet.alias.to_string();
         let deviations = observed.deviations.iter();
         for deviation in deviations.filter(|d| moving.should_go(&tablet.keyspace, d)) {
-            let one = of_deviation(&object, deviation);
-            // What planning puts right is there already.
-            let known = |f: &Finding| {
-                (f.kind, &f.object, &f.found) == (one.kind, &one.object, &one.found)
-                    && f.step.is_some()
-            };
-            if !found.findings.iter().any(known) {
+            let mut one = of_deviation(&object, deviation);
+            let name = (one.kind, one.object, one.found);
+            if !known.contains(&name) {
+                (_, one.object, one.found) = name;
                 found.findings.push(one);
             }
         }

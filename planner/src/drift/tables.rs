@@ -1,7 +1,7 @@
 //! Tables on servers: those that the spec does not have, and replicas whose definitions are not their
 //! primary's. Tables that are missing or differ on a primary are found by planning.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use vtplan_state::model::{ShardRecord, TableName};
 
@@ -17,6 +17,7 @@ pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {
         let shard = (&tablet.keyspace, &tablet.shard);
         replicas.entry(shard).or_default().push(&tablet.alias);
     }
+    let mut known = Known::new(found);
     for shard in records.shards.values() {
         let Some(primary) = &shard.primary else {
             continue;
@@ -26,7 +27,7 @@ pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {
             continue;
         };
         let seen = input.seen.get(primary);
-        stray(input, moving, shard, tables, seen, found);
+        stray(input, moving, shard, tables, seen, &mut known, found);
         let prints: BTreeMap<&TableName, String> = tables
             .iter()
             .map(|(name, table)| (name, fingerprint(&table.definition)))
@@ -50,15 +51,56 @@ pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {
     }
 }
 
+/// What planning has found, by object: places in the findings.
+struct Known {
+    strays: HashMap<String, usize>,
+    /// By shard, `commerce/-80`.
+    differing: HashMap<String, Vec<(TableName, usize)>>,
+}
+
+impl Known {
+    fn new(found: &Drift) -> Self {
+        let mut known = Self {
+            strays: HashMap::new(),
+            differing: HashMap::new(),
+        };
+        for (at, finding) in found.findings.iter().enumerate() {
+            match finding.kind {
+                Kind::StrayTable => {
+                    known.strays.insert(finding.object.clone(), at);
+                }
+                Kind::TableDiffers => {
+                    if let Some((shard, table)) = finding.object.split_once(':')
+                        && let Ok(table) = TableName::new(table)
+                    {
+                        let of_shard = known.differing.entry(shard.to_owned()).or_default();
+                        of_shard.push((table, at));
+                    }
+                }
+                _ => {}
+            }
+        }
+        known
+    }
+}
+
 fn stray(
     input: &Input<'_>,
     moving: &Moving<'_>,
     shard: &ShardRecord,
     tables: &BTreeMap<TableName, ObservedTable>,
     seen: Option<&Seen>,
+    known: &mut Known,
     found: &mut Drift,
 ) {
     let keyspace = &shard.keyspace;
+    // What planning has found was changed when the server says.
+    let of_shard = known
+        .differing
+        .remove(&format!("{keyspace}/{}", shard.shard));
+    for (table, at) in of_shard.into_iter().flatten() {
+        found.findings[at].since = seen.and_then(|seen| seen.tables.get(&table)?.changed_at);
+    }
     let Some(desired) = input.desired.keyspaces.get(keyspace) else {
         return;
     };
@@ -67,10 +109,9 @@ fn stray(
             continue;
         }
         let object = format!("{keyspace}/{}:{name}", shard.shard);
-        let known = |f: &Finding| f.kind == Kind::StrayTable && f.object == object;
         let since = seen.and_then(|seen| seen.tables.get(name)?.changed_at);
-        if let Some(finding) = found.findings.iter_mut().find(|f| known(f)) {
-            finding.since = since;
+        if let Some(at) = known.strays.get(&object) {
+            found.findings[*at].since = since;
             continue;
         }
         let rows = match table.rows {
@@ -88,17 +129,6 @@ fn stray(
         );
         finding.since = since;
         found.findings.push(finding);
-    }
-    // What planning has found was changed when the server says.
-    for finding in &mut found.findings {
-        if finding.kind == Kind::TableDiffers
-            && let Some(table) = finding
-                .object
-                .strip_prefix(&format!("{keyspace}/{}:", shard.shard))
-            && let Ok(table) = TableName::new(table)
-        {
-            finding.since = seen.and_then(|seen| seen.tables.get(&table)?.changed_at);
-        }
     }
 }
 

@@ -11,6 +11,8 @@ const MAX_LISTED: usize = 500;
 
 /// Longer lines are shown in part, around the place.
 const MAX_SHOWN_LINE: usize = 140;
+/// How many bytes of a line are kept.
+const MAX_KEPT_LINE: usize = 1000;
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
@@ -38,7 +40,12 @@ pub struct Place {
     pub column: usize,
     /// How many characters of the line it covers, at least 1.
     pub length: usize,
+    /// The line; of a long one the part around the place, so that many problems in one line of a large
+    /// file stay small.
     pub text: String,
+    /// How many characters of the line come before `text`.
+    #[serde(skip)]
+    skipped: usize,
 }
 
 /// A problem of a spec. Its JSON is what `validate --format json` prints.
@@ -132,7 +139,7 @@ impl Diagnostic {
 /// The shown part of a line, the blanks before the underline, and the underline's length.
 fn excerpt(place: &Place) -> (String, String, usize) {
     let chars: Vec<char> = place.text.chars().collect();
-    let at = place.column - 1;
+    let at = (place.column - 1).saturating_sub(place.skipped);
     let from = if chars.len() <= MAX_SHOWN_LINE {
         0
     } else {
@@ -146,7 +153,7 @@ fn excerpt(place: &Place) -> (String, String, usize) {
     };
     let mut text: String = chars[from.min(to)..to].iter().map(printable).collect();
     let mut pad = at - from.min(at);
-    if from > 0 {
+    if from > 0 || place.skipped > 0 {
         text.insert_str(0, "...");
         pad += 3;
     }
@@ -371,17 +378,27 @@ pub(crate) fn place(sources: &Sources, span: Span) -> Place {
     let in_line = (start - line_start).min(text.len());
     let end_in_line = (end - line_start).min(text.len()).max(in_line);
     let covered = &text[floor_char(text, in_line)..floor_char(text, end_in_line)];
+    let first = if text.len() <= MAX_KEPT_LINE {
+        0
+    } else {
+        floor_char(text, in_line.saturating_sub(MAX_KEPT_LINE / 2))
+    };
+    let last = floor_char(text, first + MAX_KEPT_LINE);
+    let skipped = text[..first].chars().count();
+    let before = text[first..floor_char(text, in_line)].chars().count();
     Place {
         file: file.path.display().to_string(),
         line: line + 1,
-        column: text[..floor_char(text, in_line)].chars().count() + 1,
+        column: skipped + before + 1,
         length: covered.trim_end().chars().count().max(1),
-        text: text.to_owned(),
+        text: text[first..last].to_owned(),
+        skipped,
     }
 }
 
 fn redacted(mut place: Place) -> Place {
-    place.text = place.text.chars().take(place.column - 1).collect();
+    let before = place.column - 1 - place.skipped;
+    place.text = place.text.chars().take(before).collect();
     place.text.push_str("***");
     place.length = 3;
     place

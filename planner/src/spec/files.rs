@@ -1,5 +1,6 @@
 //! Which files a spec is made of, and their texts.
 
+use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
 use super::diag::Problems;
@@ -126,14 +127,22 @@ pub fn read_text(path: &Path) -> Result<String, String> {
     if metadata.is_dir() {
         return Err("it is a folder".into());
     }
+    let too_large = |size: String| {
+        let most = MAX_FILE_BYTES >> 20;
+        format!("it has {size}, more than the {most} MiB that a spec may have")
+    };
     if metadata.len() > MAX_FILE_BYTES {
-        return Err(format!(
-            "it has {} MiB, more than the {} MiB that a spec may have",
-            metadata.len() >> 20,
-            MAX_FILE_BYTES >> 20
-        ));
+        return Err(too_large(format!("{} MiB", metadata.len() >> 20)));
     }
-    let bytes = std::fs::read(path).map_err(|e| e.to_string())?;
+    // A pipe or a device has no size before its end.
+    let file = std::fs::File::open(path).map_err(|e| e.to_string())?;
+    let mut bytes = Vec::new();
+    file.take(MAX_FILE_BYTES + 1)
+        .read_to_end(&mut bytes)
+        .map_err(|e| e.to_string())?;
+    if bytes.len() as u64 > MAX_FILE_BYTES {
+        return Err(too_large("no end so far".to_owned()));
+    }
     decode(bytes)
 }
 

@@ -1,9 +1,10 @@
 //! Keys and values as [`Records`], one by one, so that a watch can apply a change alone.
 
+use super::Snapshot;
 use crate::model::keys::Keys;
 use crate::model::{
-    CellName, ClusterRecord, GateName, HostName, KeyspaceName, RECORD_FORMAT, Records, Revision,
-    ShardName, TabletAlias, WorkflowName,
+    CellName, ClusterRecord, GateName, HostName, KeyspaceName, RECORD_FORMAT, Records, ShardName,
+    TabletAlias, WorkflowName,
 };
 use crate::store::{Change, Entry, Listing, StoreError};
 
@@ -50,6 +51,11 @@ pub fn cluster_record(entry: &Entry, url: &str) -> Result<ClusterRecord, StoreEr
 /// A listing of the cluster's keys as records. Keys that are no record of [`Records`] are left out.
 /// `url` is the store's, for errors.
 pub fn decode(keys: &Keys, listing: &Listing, url: &str) -> Result<Records, StoreError> {
+    Ok(snapshot(keys, listing, url)?.records)
+}
+
+/// The same, with the newest change of what gates route by, as far as it is still there.
+pub fn snapshot(keys: &Keys, listing: &Listing, url: &str) -> Result<Snapshot, StoreError> {
     let mut records = Records {
         revision: listing.revision,
         ..Records::default()
@@ -57,10 +63,16 @@ pub fn decode(keys: &Keys, listing: &Listing, url: &str) -> Result<Records, Stor
     // First, because a newer format explains whatever else cannot be read.
     let own = keys.cluster();
     let cluster = listing.entries.iter().find(|entry| entry.key == own);
+    let mut serving_revision = 0;
     for entry in cluster.into_iter().chain(&listing.entries) {
-        put(&mut records, keys, entry, url)?;
+        if put(&mut records, keys, entry, url)?.serving {
+            serving_revision = serving_revision.max(entry.mod_revision);
+        }
     }
-    Ok(records)
+    Ok(Snapshot {
+        records,
+        serving_revision,
+    })
 }
 
 /// Which record a key is.
@@ -131,13 +143,6 @@ impl Place {
             | Self::User(_) => false,
         }
     }
-}
-
-/// The newest change of what gates route by, as far as it is still there: a deletion leaves nothing.
-pub fn newest_serving(keys: &Keys, listing: &Listing) -> Revision {
-    let serving = |key: &str| Place::of(keys, key).is_some_and(|place| place.is_serving());
-    let entries = listing.entries.iter().filter(|entry| serving(&entry.key));
-    entries.map(|entry| entry.mod_revision).max().unwrap_or(0)
 }
 
 /// What a change touched.

@@ -70,6 +70,7 @@ pub fn look(
             observed,
         },
         unseen,
+        ..Gathered::default()
     }
 }
 

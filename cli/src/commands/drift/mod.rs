@@ -151,7 +151,7 @@ async fn report(args: &DriftArgs, global: &Global, desired: &Desired) -> Result<
         desired,
         live,
         seen: &looked.seen,
-        serving_revision: looked.serving_revision,
+        serving_revision: looked.gathered.serving_revision,
         active: active.as_ref(),
     });
     let history = history(&cluster).await?;
@@ -197,13 +197,13 @@ async fn look(
     let mut looked = look::closely(cluster, agents, desired)
         .await
         .map_err(|ObserveError::Store(e)| context::store_error(&e))?;
+    let newest = looked.gathered.serving_revision;
     let behind = looked.gathered.live.records.gates.values();
-    let mut behind = behind.filter(|g| g.serving_revision < looked.serving_revision);
+    let mut behind = behind.filter(|g| g.serving_revision < newest);
     if behind.next().is_some() {
         tokio::time::sleep(GATES_PATIENCE).await;
-        let records = cluster.load_records().await;
-        let records = records.map_err(|e| context::store_error(&e))?;
-        looked.gathered.live.records.gates = records.gates;
+        let gates = cluster.gates().await;
+        looked.gathered.live.records.gates = gates.map_err(|e| context::store_error(&e))?;
     }
     Ok(looked)
 }

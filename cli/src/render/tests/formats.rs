@@ -7,11 +7,13 @@ use std::path::Path;
 use insta::assert_snapshot;
 use vtplan_planner::desired::Desired;
 use vtplan_planner::live::{Live, ObservedDisk, ObservedHost};
-use vtplan_planner::plan::{Action, Plan, PlanError};
+use vtplan_planner::plan::{Action, Origin, Plan, PlanError};
+use vtplan_planner::seen::Deviation;
 use vtplan_planner::spec::{self, NoSecrets};
 use vtplan_planner::{make_destroy_plan, make_plan, simulate};
 use vtplan_state::model::{
-    CellName, FlavorKind, HostName, HostRecord, KeyspaceName, SpecRecord, TabletAlias,
+    CellName, Durability, FlavorKind, HostName, HostRecord, KeyspaceName, SpecRecord, TableName,
+    TabletAlias,
 };
 
 use crate::planning::plan_errors;
@@ -219,6 +221,35 @@ fn a_change_that_meets_drift() {
         .replace("on_remove: drop", "on_remove: drop\n    durability: none");
     world.desired = load(&text);
     check("drift", &world.plan());
+}
+
+#[test]
+fn drift_alone() {
+    let mut world = World::running();
+    // By hand: a setting and an account of a server, a table's definition, a record.
+    let (alias, tablet) = world.live.observed.tablets.iter_mut().next().expect("one");
+    tablet.deviations = vec![
+        Deviation::Account {
+            name: "'vt_app'@'%'".to_owned(),
+            found: "it does not exist".to_owned(),
+        },
+        Deviation::Variable {
+            name: "sync_binlog".to_owned(),
+            expected: "1".to_owned(),
+            found: "0".to_owned(),
+            needs_restart: false,
+        },
+    ];
+    let primary = alias.clone();
+    let tables = tablet.tables.as_mut().expect("it is a primary");
+    tables.remove(&TableName::new("product").expect("a name"));
+    let keyspace = KeyspaceName::new("commerce").expect("a name");
+    let record = world.live.records.keyspaces.get_mut(&keyspace);
+    record.expect("it is there").durability = Durability::None;
+    let plan = world.plan();
+    assert!(plan.steps.iter().all(|step| step.origin == Origin::Drift));
+    assert!(world.live.records.tablets.contains_key(&primary));
+    check("drift-alone", &plan);
 }
 
 #[test]

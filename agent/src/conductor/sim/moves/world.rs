@@ -111,7 +111,7 @@ impl World for MoveWorld {
                 records: self.cluster.load_records().await?,
                 observed: Observed::default(),
             },
-            unseen: Vec::new(),
+            ..Gathered::default()
         })
     }
 
