@@ -49,8 +49,9 @@ use crate::plan::{Note, PLAN_FORMAT, Plan, PlanError, Step};
 /// byte-equal plans. All problems are reported at once, sorted; whether a plan fits is looked at
 /// when there is one.
 pub fn make_plan(desired: &Desired, live: &Live) -> Result<Plan, Vec<PlanError>> {
-    let mut plan = plan(desired, live, false)?;
-    let (fit, notes) = fit::judge(&view::View::new(desired, live), &plan.steps)?;
+    let view = view::View::new(desired, live);
+    let mut plan = plan(&view, false)?;
+    let (fit, notes) = fit::judge(&view, &plan.steps)?;
     plan.fit = fit;
     plan.notes.extend(notes);
     plan.notes.sort();
@@ -61,7 +62,7 @@ pub fn make_plan(desired: &Desired, live: &Live) -> Result<Plan, Vec<PlanError>>
 /// [`make_plan`], making it again after some steps gives the steps that are left. Tablets that
 /// cannot be seen are deleted too; their hosts' agents clear up when they come back.
 pub fn make_destroy_plan(cluster: &str, live: &Live) -> Result<Plan, Vec<PlanError>> {
-    plan(&nothing(cluster), live, true)
+    plan(&view::View::new(&nothing(cluster), live), true)
 }
 
 /// The steps and notes of [`make_plan`] alone, without the digests, which cost more than the rest
@@ -70,11 +71,12 @@ pub fn make_steps(
     desired: &Desired,
     live: &Live,
 ) -> Result<(Vec<Step>, Vec<Note>), Vec<PlanError>> {
-    steps(desired, live, false)
+    steps(&view::View::new(desired, live), false)
 }
 
-fn plan(desired: &Desired, live: &Live, destroy: bool) -> Result<Plan, Vec<PlanError>> {
-    let (steps, notes) = steps(desired, live, destroy)?;
+fn plan(view: &view::View, destroy: bool) -> Result<Plan, Vec<PlanError>> {
+    let (desired, live) = (view.desired, view.live);
+    let (steps, notes) = steps(view, destroy)?;
     Ok(Plan {
         format: PLAN_FORMAT,
         cluster: desired.cluster.clone(),
@@ -111,15 +113,11 @@ pub struct Survey {
 
 /// As [`make_steps`], where problems do not hide what else there is.
 pub fn survey(desired: &Desired, live: &Live) -> Survey {
-    find(desired, live, false)
+    find(&view::View::new(desired, live), false)
 }
 
-fn steps(
-    desired: &Desired,
-    live: &Live,
-    destroy: bool,
-) -> Result<(Vec<Step>, Vec<Note>), Vec<PlanError>> {
-    let found = find(desired, live, destroy);
+fn steps(view: &view::View, destroy: bool) -> Result<(Vec<Step>, Vec<Note>), Vec<PlanError>> {
+    let found = find(view, destroy);
     if found.errors.is_empty() {
         Ok((found.steps, found.notes))
     } else {
@@ -127,38 +125,36 @@ fn steps(
     }
 }
 
-fn find(desired: &Desired, live: &Live, destroy: bool) -> Survey {
-    let view = view::View::new(desired, live);
-    let previous = previous::Previous::new(&view);
+fn find(view: &view::View, destroy: bool) -> Survey {
+    let desired = view.desired;
+    let previous = previous::Previous::new(view);
     let mut draft = draft::Draft::default();
 
-    cells::create(&view, &mut draft);
-    keyspaces::create(&view, &mut draft);
-    let moves = moves::inference::infer(&view, &mut draft, &previous, destroy);
-    let mut shards = shards::create(&view, &mut draft, &moves);
-    tablets::match_places(&view, &mut draft, &mut shards);
-    uids::choose(&view, &mut draft, &mut shards);
-    placement::choose(&view, &mut draft, &mut shards);
-    tablets::steps(&view, &mut draft, &shards);
-    keyspaces::set_durability(&view, &mut draft, &shards);
-    let has_primary = primaries::steps(&view, &mut draft, &shards);
-    tables::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
-    moves::leftovers::steps(&view, &mut draft, &moves, &shards);
-    moves::one_sided::steps(&view, &mut draft, &moves);
-    sequences::steps(&view, &mut draft, &moves, &previous, &shards, &has_primary);
-    vschema::steps(&view, &mut draft, &moves, &previous, &shards);
+    cells::create(view, &mut draft);
+    keyspaces::create(view, &mut draft);
+    let moves = moves::inference::infer(view, &mut draft, &previous, destroy);
+    let mut shards = shards::create(view, &mut draft, &moves);
+    tablets::match_places(view, &mut draft, &mut shards);
+    uids::choose(view, &mut draft, &mut shards);
+    placement::choose(view, &mut draft, &mut shards);
+    tablets::steps(view, &mut draft, &shards);
+    keyspaces::set_durability(view, &mut draft, &shards);
+    let has_primary = primaries::steps(view, &mut draft, &shards);
+    tables::steps(view, &mut draft, &moves, &previous, &shards, &has_primary);
+    moves::leftovers::steps(view, &mut draft, &moves, &shards);
+    moves::one_sided::steps(view, &mut draft, &moves);
+    sequences::steps(view, &mut draft, &moves, &previous, &shards, &has_primary);
+    vschema::steps(view, &mut draft, &moves, &previous, &shards);
     if destroy {
-        moves::workflow_steps::end_all(&view, &mut draft, &moves);
+        moves::workflow_steps::end_all(view, &mut draft, &moves);
     } else {
-        moves::workflow_steps::steps(&view, &mut draft, &moves, &shards);
+        moves::workflow_steps::steps(view, &mut draft, &moves, &shards);
+        servers::steps(view, &mut draft, &shards);
+        left::steps(view, &mut draft, &shards);
     }
-    if !destroy {
-        servers::steps(&view, &mut draft, &shards);
-        left::steps(&view, &mut draft, &shards);
-    }
-    gates::steps(&view, &mut draft);
-    users::steps(&view, &mut draft);
-    removal::steps(&view, &mut draft, &moves, &previous, &shards, destroy);
+    gates::steps(view, &mut draft);
+    users::steps(view, &mut draft);
+    removal::steps(view, &mut draft, &moves, &previous, &shards, destroy);
     policy::check(desired, &mut draft);
     let (mut steps, notes, errors) = draft.finish();
     if !destroy {

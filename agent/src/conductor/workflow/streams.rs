@@ -300,3 +300,30 @@ impl Streams {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn status(rows: u64, bytes: u64, ms: u64, table_bytes: u64) -> v1::StreamStatus {
+        v1::StreamStatus {
+            measured_rows: rows,
+            measured_bytes: bytes,
+            measured_ms: ms,
+            table_bytes,
+            ..v1::StreamStatus::default()
+        }
+    }
+
+    #[test]
+    fn bytes_are_counted_as_tables_count_them() {
+        let bytes = |status, copied| Measured::of(&status, copied).map(|m| m.bytes);
+        // Half of the values were seen: half of what the tables take.
+        assert_eq!(bytes(status(5, 500, 10, 3_000), 1_000), Some(1_500));
+        // Statistics that know nothing yet, and those of a table that was emptied.
+        assert_eq!(bytes(status(5, 500, 10, 0), 1_000), Some(500));
+        assert_eq!(bytes(status(5, 500, 10, 1 << 40), 1_000), Some(4_000));
+        // Nothing was seen.
+        assert_eq!(bytes(status(0, 0, 0, 3_000), 1_000), None);
+    }
+}

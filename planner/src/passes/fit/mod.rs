@@ -36,6 +36,7 @@ pub(crate) fn judge(view: &View, steps: &[Step]) -> Result<(Fit, Vec<Note>), Vec
     if said.errors.is_empty() {
         Ok((fit, said.notes))
     } else {
+        said.errors.sort();
         Err(said.errors)
     }
 }

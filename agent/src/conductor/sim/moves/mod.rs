@@ -372,6 +372,7 @@ fn allow(store: &MemStore, keys: &Keys, workflow: &WorkflowRecord, places: &[Pla
     let mut allowed = BTreeSet::from([
         keys.workflow(keyspace, name),
         keys.vdiffs(keyspace, name),
+        keys.rates(),
         keys.hold(&workflow.full_name()),
         keys.hold(&format!("fence/{}", workflow.full_name())),
     ]);
