@@ -48,10 +48,11 @@ pub fn row_checksum(table: &TableShape) -> String {
     let key: Vec<String> = (table.key.iter().enumerate())
         .map(|(place, column)| value_checksum(&table.columns[*column], OF_KEYS + place))
         .collect();
-    // `^` binds more tightly than `*` in SQL, so each has parentheses. The 0 makes a number without
-    // a sign also of a single column.
+    // `^` binds more tightly than `*` in SQL, so each has parentheses. It makes a number without a
+    // sign; so does `&`.
+    let unsigned = if all.len() == 1 { "0^" } else { "" };
     let (all, key) = (all.join("^"), key.join("^"));
-    format!("((0^{all})%{PRIME})*(((0^{key})&{LOW})|1)")
+    format!("(({unsigned}{all})%{PRIME})*(({key}&{LOW})|1)")
 }
 
 /// The SQL of a value's part of it, in parentheses, a number of 64 bits. `place`: which column's

@@ -35,10 +35,12 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 const ATTEMPTS: u32 = 20;
 
 type Workflow = (KeyspaceName, WorkflowName);
+/// Of a workflow, and whether all that was asked for was carried out.
+type Ended = (Workflow, bool);
 
 /// Carries out comparisons until the agent ends. May be dropped at any moment.
 pub async fn run(host: Arc<Host>) {
-    let mut tasks: JoinSet<Workflow> = JoinSet::new();
+    let mut tasks: JoinSet<Ended> = JoinSet::new();
     let mut working: BTreeSet<Workflow> = BTreeSet::new();
     loop {
         if let Err(error) = follow(&host, &mut tasks, &mut working).await {
@@ -51,7 +53,7 @@ pub async fn run(host: Arc<Host>) {
 /// Looks for comparisons, and waits for something to change. Returns when it should look anew.
 async fn follow(
     host: &Arc<Host>,
-    tasks: &mut JoinSet<Workflow>,
+    tasks: &mut JoinSet<Ended>,
     working: &mut BTreeSet<Workflow>,
 ) -> Result<(), StoreError> {
     let store = host.cluster.store();
@@ -72,16 +74,20 @@ async fn follow(
         if working.insert(workflow.clone()) {
             let (host, workflow) = (host.clone(), workflow.clone());
             tasks.spawn(async move {
-                if let Err(error) = work(&host, &workflow).await {
+                let worked = work(&host, &workflow).await;
+                let done = worked.unwrap_or_else(|error| {
                     warn!(keyspace = %workflow.0, workflow = %workflow.1, %error, "comparing");
-                }
-                workflow
+                    false
+                });
+                (workflow, done)
             });
         }
     }
     let mut events = store.watch(&prefix, listing.revision + 1).await?;
+    let mut again: Option<Instant> = None;
     loop {
         select! {
+            () = sleep_until(again.unwrap_or(looked)), if again.is_some() => return Ok(()),
             event = events.next() => {
                 event.transpose()?;
                 // Each write of a comparison under way is one too: not all are looked at.
@@ -89,15 +95,22 @@ async fn follow(
                 return Ok(());
             }
             Some(ended) = tasks.join_next() => {
+                let mut pause = LOOK_EVERY;
                 match ended {
-                    Ok(workflow) => { working.remove(&workflow); }
+                    Ok((workflow, done)) => {
+                        working.remove(&workflow);
+                        if done {
+                            // Another one may have been asked for just then.
+                            pause = LOOKS_APART;
+                        }
+                    }
                     // Which one it was is not known.
                     Err(_) if tasks.is_empty() => working.clear(),
                     Err(_) => {}
                 }
                 if !wanted.is_empty() {
-                    sleep(LOOK_EVERY).await;
-                    return Ok(());
+                    let then = Instant::now() + pause;
+                    again = Some(again.map_or(then, |at| at.min(then)));
                 }
             }
         }
@@ -108,21 +121,21 @@ fn is_open(record: &VDiffRecord) -> bool {
     matches!(record.state, VDiffState::Requested | VDiffState::Running)
 }
 
-/// Carries out the comparisons of a workflow, if nobody else does.
-async fn work(host: &Arc<Host>, (keyspace, workflow): &Workflow) -> Result<(), VDiffError> {
+/// Carries out the comparisons of a workflow, if nobody else does. Whether it did.
+async fn work(host: &Arc<Host>, (keyspace, workflow): &Workflow) -> Result<bool, VDiffError> {
     let store = host.cluster.store();
     let key = host.cluster.keys().vdiff_lock(keyspace, workflow);
     let who = format!("agent of host {}", host.name);
     let note = LockRecord::new(host.name.to_string(), who, "comparing".to_owned());
     let TryLock::Acquired(lock) = Lock::try_acquire(store, &key, LOCK_TTL, &note).await? else {
-        return Ok(());
+        return Ok(false);
     };
     let done = select! {
         done = carry_out_all(host, &lock, keyspace, workflow) => done,
         () = lock.lost() => Err(VDiffError::Superseded),
     };
     lock.release().await?;
-    done
+    done.map(|()| true)
 }
 
 async fn carry_out_all(

@@ -1,5 +1,6 @@
 //! A comparison's record, written by whoever holds the workflow's comparison lock and nobody else.
 
+use tracing::debug;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{Revision, VDiffRecord, VDiffState};
 use vtplan_state::store::{Compare, LockGuard, Op, Txn, TxnOutcome, unix_millis};
@@ -86,6 +87,7 @@ impl Ticket {
         if self.record.message == message && self.record.state == VDiffState::Running {
             return Ok(());
         }
+        debug!(id = self.record.id, message, "comparison");
         self.record.state = VDiffState::Running;
         message.clone_into(&mut self.record.message);
         self.save().await
