@@ -246,11 +246,11 @@ fn the_exit_code_says_what_it_is_asked_to() {
 }
 
 fn digest(kinds: &Value) -> String {
-    let digest = json!({
-        "vtplan_workload": 1, "made_by": "0.1.0", "cluster": "shop", "gates": ["gate-1"], "unseen": [],
-        "since": 1, "left_out": 3, "kinds": kinds,
-    });
-    format!("{digest:#}\n")
+    // The fields are in the order in which they are written.
+    format!(
+        "{{\n  \"vtplan_workload\": 1,\n  \"made_by\": \"0.1.0\",\n  \"cluster\": \"shop\",\n  \"gates\": [\"gate-1\"],\n  \
+         \"unseen\": [],\n  \"since\": 1,\n  \"left_out\": 3,\n  \"kinds\": {kinds:#}\n}}\n"
+    )
 }
 
 fn kind(target: &str, statement: &str, count: u64) -> Value {

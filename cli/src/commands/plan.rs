@@ -206,8 +206,13 @@ pub fn print(plan: &Plan, format: PlanFormat, how: &How, global: &Global) {
             let report = how.workload.as_ref();
             let worse = report.map(|r| render::workload::worse(r, global.verbose > 0));
             let summary = report.map(render::workload::summary);
+            let apart = if plan.is_empty() && report.is_some() {
+                "\n"
+            } else {
+                ""
+            };
             out(&format!(
-                "{}{}{}",
+                "{}{}{apart}{}",
                 worse.unwrap_or_default(),
                 render::text::plan(plan, &options),
                 summary.unwrap_or_default()
