@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 use support::Place;
+use vtplan_gate::plan::{SqlModes, normalize};
 
 const ONE: &str = "specs/walkthrough/stage-1-commerce.yaml";
 const TWO: &str = "specs/walkthrough/stage-2-movetables.yaml";
@@ -246,11 +247,11 @@ fn the_exit_code_says_what_it_is_asked_to() {
 }
 
 fn digest(kinds: &Value) -> String {
-    let digest = json!({
-        "vtplan_workload": 1, "made_by": "0.1.0", "cluster": "shop", "gates": ["gate-1"], "unseen": [],
-        "since": 1, "left_out": 3, "kinds": kinds,
-    });
-    format!("{digest:#}\n")
+    // The fields are in the order in which they are written.
+    format!(
+        "{{\n  \"vtplan_workload\": 1,\n  \"made_by\": \"0.1.0\",\n  \"cluster\": \"shop\",\n  \"gates\": [\"gate-1\"],\n  \
+         \"unseen\": [],\n  \"since\": 1,\n  \"left_out\": 3,\n  \"kinds\": {kinds:#}\n}}\n"
+    )
 }
 
 fn kind(target: &str, statement: &str, count: u64) -> Value {
@@ -444,5 +445,144 @@ async fn gates_that_do_not_answer_are_told() {
         place,
         "gate-gone",
         ["workload", "export", "--gate", "127.0.0.1:1"]
+    );
+}
+
+/// Vitess's own planner test queries, on tables of its VSchema `user`, in the spec's words.
+fn corpus_spec(place: &Place, name: &str, moved: bool) -> String {
+    let table = |name: &str| {
+        format!("create table {name} (pk bigint primary key, id bigint, user_id bigint);\n")
+    };
+    let others = ["user_extra", "music", "music_extra", "authoritative"];
+    let mut of_user: String = others.map(table).concat();
+    let mut vindexes: String = others
+        .map(|t| format!("      {t}: {{ vindexes: [{{ name: hash, column: user_id }}] }}\n"))
+        .concat();
+    let mut people = String::new();
+    if moved {
+        place.write(
+            &format!("{name}-people.sql"),
+            "create table user (pk bigint primary key, id bigint, name varchar(64));\n",
+        );
+        people = format!(
+            "  people:\n    shards: [-80, 80-]\n    tablets: {{ zone1: {{ replica: 2 }} }}\n    \
+             schema: {name}-people.sql\n    vindexes: {{ xxhash: {{ type: xxhash }} }}\n    tables:\n      \
+             user: {{ vindexes: [{{ name: xxhash, column: name }}] }}\n"
+        );
+    } else {
+        of_user
+            .push_str("create table user (pk bigint primary key, id bigint, name varchar(64));\n");
+        vindexes.push_str("      user: { vindexes: [{ name: hash, column: id }] }\n");
+    }
+    place.write(&format!("{name}.sql"), &of_user);
+    place.write(
+        &format!("{name}-main.sql"),
+        "create table unsharded (pk bigint primary key);\n",
+    );
+    let text = format!(
+        "vtplan: 1\ncluster: corpus\ncells: [zone1]\nkeyspaces:\n  main:\n    tablets: {{ zone1: {{ replica: 2 }} }}\n    \
+         schema: {name}-main.sql\n  user:\n    shards: [-40, 40-80, 80-c0, c0-]\n    \
+         tablets: {{ zone1: {{ replica: 2 }} }}\n    schema: {name}.sql\n    \
+         vindexes: {{ hash: {{ type: hash }} }}\n    tables:\n{vindexes}{people}"
+    );
+    let file = format!("{name}.yaml");
+    place.write(&file, &text);
+    file
+}
+
+/// `user` goes to a keyspace where it is sharded by `name`: what found one row by its id now asks all
+/// shards. Which statements those are, Vitess's planner says (`EqualUnique`), and their texts.
+#[test]
+fn of_vitess_queries_exactly_the_lookups_by_the_old_column_become_scatters() {
+    let place = Place::new();
+    let (old, new) = (
+        corpus_spec(&place, "old", false),
+        corpus_spec(&place, "new", true),
+    );
+    let mut log = String::new();
+    let mut lookups = BTreeSet::new();
+    let mut mentions = BTreeSet::new();
+    let by_id = regex::Regex::new(r"(?i)\b(\w+\.)?id = \d+( |$)").expect("a pattern");
+    let by_name = regex::Regex::new(r"(?i)\bname ?= ?'").expect("a pattern");
+    let word = regex::Regex::new(r"(?i)\buser\b").expect("a pattern");
+    let other = regex::Regex::new(r"(?i)\b(user_extra|music|ref|unsharded|route1|user\.user)\b")
+        .expect("a pattern");
+    let corpus = include_str!("../../gate/tests/data/vtgate_queries.jsonl");
+    for line in corpus.lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        let set = case["set"].as_str().expect("a set");
+        if ["tpch", "tpcc", "oltp", "use"].contains(&set) {
+            continue;
+        }
+        let query = case["query"].as_str().expect("a query").replace('\n', " ");
+        log.push_str(&format!("{query}\n"));
+        let Ok(kind) = normalize(query.as_bytes(), SqlModes::default()) else {
+            continue;
+        };
+        if word.is_match(&query) || query.contains("route1") {
+            mentions.insert(kind.clone());
+        }
+        let operators = &case["vitess"]["operators"];
+        let unique = operators.as_array().is_some_and(|list| {
+            list.len() == 1
+                && list[0]
+                    .as_str()
+                    .is_some_and(|op| op.ends_with(":EqualUnique:user"))
+        });
+        if unique
+            && by_id.is_match(&query)
+            && word.is_match(&query)
+            && !by_name.is_match(&query)
+            && !other.is_match(&query)
+        {
+            lookups.insert(kind);
+        }
+    }
+    place.write("corpus.log", &log);
+    let report = report(&place, &new, &old, "corpus.log");
+    let bad = with(&report, &["refused", "worse", "more_shards"]);
+    for kind in &bad {
+        assert!(mentions.contains(*kind), "{kind} is not about what moves");
+    }
+    let kinds = report["kinds"].as_array().expect("kinds");
+    let by_old_column = |k: &&Value| k["before"]["text"] == "one shard of user, by user.id";
+    let served: BTreeSet<&str> = kinds
+        .iter()
+        .filter(by_old_column)
+        .map(|k| k["statement"].as_str().expect("a statement"))
+        .collect();
+    let missed: Vec<_> = lookups
+        .iter()
+        .filter(|k| served.contains(k.as_str()) && !bad.contains(k.as_str()))
+        .collect();
+    assert!(missed.is_empty(), "{missed:#?}");
+    let scatters = |before: &str| -> BTreeSet<&str> {
+        let worse = kinds.iter().filter(|k| k["change"] == "worse");
+        let scatters =
+            worse.filter(|k| k["before"]["kind"] == before && k["after"]["kind"] == "all_shards");
+        scatters
+            .map(|k| k["statement"].as_str().expect("a statement"))
+            .collect()
+    };
+    let one: BTreeSet<&str> = scatters("one_shard");
+    assert!(one.iter().all(|kind| lookups.contains(*kind)), "{one:#?}");
+    // The others of them do what cannot be put together from several shards.
+    let refused = with(&report, &["refused"]);
+    let both: BTreeSet<&str> = one.union(&refused).copied().collect();
+    let served: Vec<_> = lookups
+        .iter()
+        .filter(|k| served.contains(k.as_str()))
+        .collect();
+    assert!(served.iter().all(|kind| both.contains(kind.as_str())));
+    assert!(one.len() >= 4 && served.len() >= 20, "{one:#?} {served:#?}");
+    assert_eq!(
+        scatters("some_shards"),
+        BTreeSet::from([
+            "delete from user where id in (?, ? /*, ...*/)",
+            "select col from user where (id = ? or id = ?) or (id = ? or id = ?)",
+            "select col from user where id = ? or id = ?",
+            "select id from user where id in (?, ? /*, ...*/)",
+            "select id from user where user.col = ? and user.id in (?, ? /*, ...*/)",
+        ])
     );
 }

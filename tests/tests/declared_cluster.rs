@@ -1,6 +1,9 @@
 //! The main job, from nothing to "No changes", on real servers: one host, SQLite store.
 
+use std::collections::BTreeSet;
+
 use mysql_async::prelude::Queryable;
+use serde_json::{Value, json};
 use vtplan_tests::lab::{Lab, example};
 use vtplan_tests::process::{is_running, kill9};
 use vtplan_tests::servers::Server;
@@ -240,6 +243,129 @@ async fn sharded_rows_go_where_vitess_puts_them(server: Server) {
     assert!(refused.to_lowercase().contains("group by"), "{refused}");
     drop(conn);
     let _ = pool.disconnect().await;
+    what_ran_is_counted_and_judged(&lab).await;
+}
+
+/// The spec of `sharded.yaml` with `customer` in a keyspace of its own, by `email`.
+fn by_email(lab: &Lab) -> String {
+    let schema = std::fs::read_to_string(example("schema/customer.sql")).expect("the schema");
+    let (customer, corder) = schema.split_at(schema.find("CREATE TABLE corder").expect("corder"));
+    let people = lab.write("people.sql", customer);
+    let orders = lab.write("orders.sql", corder);
+    let product = example("schema/product.sql").display().to_string();
+    let text = std::fs::read_to_string(example("sharded.yaml")).expect("the example");
+    let (before, after) = text.split_once("\n      customer:\n").expect("customer");
+    let after = &after[after.find("      corder:").expect("corder")..];
+    let more = format!(
+        "\n  people:
+    shards: [-80, 80-]
+    durability: none
+    tablets: {{ zone1: {{ replica: 1 }} }}
+    schema: {people}
+    vindexes: {{ xxhash: {{ type: xxhash }} }}
+    tables:
+      customer:
+        vindexes: [{{ name: xxhash, column: email }}]
+        auto_increment: {{ column: customer_id, sequence: commerce.customer_seq }}
+
+changes:"
+    );
+    let text = format!("{before}\n{after}")
+        .replace("schema/customer.sql", &orders)
+        .replace("schema/product.sql", &product)
+        .replacen("\nchanges:", &more, 1);
+    lab.write("by-email.yaml", &text)
+}
+
+/// The gate counts what it runs, by kind; and a change of the spec is judged by it.
+async fn what_ran_is_counted_and_judged(lab: &Lab) {
+    // Without a keyspace: names lead to where a table is.
+    let pool = lab.client("zone1", "");
+    let mut conn = pool.get_conn().await.expect("a connection to the gate");
+    for id in 1..=3 {
+        let sql = format!("select email from customer where customer_id = {id}");
+        let rows: Vec<String> = conn.query(sql).await.expect("a routed select");
+        assert_eq!(rows.len(), 1);
+    }
+    for id in 4..=5 {
+        let sql = "select email from customer where customer_id = ?";
+        let rows: Vec<String> = conn.exec(sql, (id,)).await.expect("a routed select");
+        assert_eq!(rows.len(), 1);
+    }
+    let sql = "select customer_id from customer where email = 'bob@domain.com'";
+    let rows: Vec<u64> = conn.query(sql).await.expect("a scatter");
+    assert_eq!(rows.len(), 1);
+    conn.query_drop(
+        "update customer set email = 'secret@domain.com' where customer_id in (1, 8, 9)",
+    )
+    .await
+    .expect("an update over two shards");
+    conn.query_drop("select count(*) from customer where customer_id = 7")
+        .await
+        .expect("a routed count");
+    conn.query_drop("select price from product where sku = 'x'")
+        .await
+        .expect("of the unsharded keyspace");
+    drop(conn);
+    let _ = pool.disconnect().await;
+
+    let file = lab.dir().join("workload.json").display().to_string();
+    lab.run(&["workload", "export", "--out", &file]).expect(0);
+    let text = std::fs::read_to_string(&file).expect("the export");
+    assert!(!text.contains("secret"), "values are not exported");
+    let document: Value = serde_json::from_str(&text).expect("JSON");
+    let found = |target: &str, statement: &str| -> Value {
+        let kinds = document["kinds"].as_array().expect("kinds").iter();
+        let mut of = kinds.filter(|k| k["target"] == target && k["statement"] == statement);
+        let kind = of
+            .next()
+            .unwrap_or_else(|| panic!("{target} {statement}: {text}"));
+        assert!(of.next().is_none(), "a kind is there once");
+        assert!(
+            kind["total_us"].as_u64() >= kind["max_us"].as_u64(),
+            "{kind}"
+        );
+        assert!(
+            kind["last_seen"].as_u64() >= kind["first_seen"].as_u64(),
+            "{kind}"
+        );
+        json!(["count", "errors", "rows", "shards"].map(|name| &kind[name]))
+    };
+    let by_id = "select email from customer where customer_id = ?";
+    let by_email_sql = "select customer_id from customer where email = '?'";
+    let update = "update customer set email = '?' where customer_id in (?, ? /*, ...*/)";
+    let count = "select count(*) from customer where customer_id = ?";
+    assert_eq!(found("", by_id), json!([5, 0, 5, 5]));
+    assert_eq!(found("", by_email_sql), json!([1, 0, 1, 2]));
+    assert_eq!(found("", update), json!([1, 0, 3, 2]));
+    let refused = "select email, count(*) from customer group by email";
+    assert_eq!(found("customer", refused), json!([1, 1, 0, 0]));
+    assert_eq!(
+        found("customer", "insert into customer (email) values ('?')"),
+        json!([5, 0, 5, 5])
+    );
+
+    let spec = by_email(lab);
+    let plan = lab
+        .run(&["plan", &spec, "--workload", &file, "--format", "json"])
+        .expect(0);
+    let plan: Value = serde_json::from_str(&plan.stdout).expect("JSON");
+    let with = |changes: &[&str]| -> BTreeSet<String> {
+        let kinds = plan["workload"]["kinds"].as_array().expect("kinds").iter();
+        let of = kinds.filter(|k| {
+            k["target"].is_null() && changes.contains(&k["change"].as_str().expect("a change"))
+        });
+        of.map(|k| k["statement"].as_str().expect("a statement").to_owned())
+            .collect()
+    };
+    // Point queries by id ask both shards; what cannot be put together from two is refused, and so is
+    // a change of what rows are placed by.
+    assert_eq!(with(&["worse"]), BTreeSet::from([by_id.to_owned()]));
+    assert_eq!(
+        with(&["refused"]),
+        BTreeSet::from([count.to_owned(), update.to_owned()])
+    );
+    assert_eq!(with(&["better"]), BTreeSet::from([by_email_sql.to_owned()]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

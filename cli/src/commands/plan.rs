@@ -58,7 +58,9 @@ pub struct PlanArgs {
     /// The keyspace of statements in a log that no `USE` comes before
     #[arg(long, value_name = "KEYSPACE", requires = "workload")]
     pub workload_keyspace: Option<Target>,
-    /// Exit with 1 when the plan makes statements of the workload this bad, or worse
+    /// Exit with 1 when the plan makes statements of the workload worse: `refused`, those that it has
+    /// refused; `worse`, also those for which more servers are asked; `more-shards`, also those that go
+    /// to all shards, of which there are more
     #[arg(long, value_enum, value_name = "WHAT", requires = "workload")]
     pub workload_fail_on: Option<FailOn>,
     /// Exit with 2 if there are changes, with 0 if there are none
@@ -69,11 +71,11 @@ pub struct PlanArgs {
 /// What of a workload makes `plan` fail.
 #[derive(ValueEnum, Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum FailOn {
-    /// Statements that are refused, which they were not
+    // Statements that are refused, which they were not.
     Refused,
-    /// Also those for which more servers are asked
+    // Also those for which more servers are asked.
     Worse,
-    /// Also those that go to all shards, when these become more
+    // Also those that go to all shards, when these become more.
     MoreShards,
 }
 
@@ -206,8 +208,13 @@ pub fn print(plan: &Plan, format: PlanFormat, how: &How, global: &Global) {
             let report = how.workload.as_ref();
             let worse = report.map(|r| render::workload::worse(r, global.verbose > 0));
             let summary = report.map(render::workload::summary);
+            let apart = if plan.is_empty() && report.is_some() {
+                "\n"
+            } else {
+                ""
+            };
             out(&format!(
-                "{}{}{}",
+                "{}{}{apart}{}",
                 worse.unwrap_or_default(),
                 render::text::plan(plan, &options),
                 summary.unwrap_or_default()

@@ -3,7 +3,7 @@
 use std::fmt::Write as _;
 
 use owo_colors::OwoColorize as _;
-use vtplan_planner::workload::{Change, Kind, Report, Sum};
+use vtplan_planner::workload::{Change, Kind, Report, Sum, UNREAD_SAMPLES};
 
 use super::markdown::escape::{code, cut, sentence};
 use super::table::number;
@@ -86,8 +86,8 @@ pub fn summary(report: &Report) -> String {
             unread.why
         );
     }
-    let listed = report.unread_samples.len() as u64;
-    if report.unread > listed && listed > 0 {
+    let listed = report.unread_samples.len();
+    if listed == UNREAD_SAMPLES && report.unread > listed as u64 {
         let _ = writeln!(text, "  and others like these");
     }
     text

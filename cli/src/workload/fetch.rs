@@ -96,7 +96,7 @@ mod tests {
                 "HTTP/1.0 500 Oops\r\n\r\n",
                 "it answers `HTTP/1.0 500 Oops`",
             ),
-            ("J\0\0\010.11 MariaDB", "it does not speak HTTP"),
+            ("J\0\0 11.4 MariaDB", "it does not speak HTTP"),
         ] {
             assert_eq!(of(text), Err(why.to_owned()));
         }

@@ -148,7 +148,7 @@ pub fn normalize(sql: &[u8], modes: SqlModes) -> Result<String, Unreadable> {
         return Err(Unreadable::Empty);
     };
     let known = |word: &&str| first.text.eq_ignore_ascii_case(word);
-    if first.kind != Kind::Word || !VERBS.iter().any(|word| known(word)) {
+    if first.kind != Kind::Word || !VERBS.iter().any(known) {
         return Err(Unreadable::NoStatement);
     }
     shorten(&mut pieces);

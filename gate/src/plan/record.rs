@@ -6,7 +6,7 @@
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -21,11 +21,13 @@ const MAX_NAME: usize = 8 << 10;
 /// Kinds of statements, and what was counted of them.
 #[derive(Debug)]
 pub struct Recorder {
-    kinds: Mutex<HashMap<Target, HashMap<String, Arc<Recorded>>>>,
+    kinds: RwLock<Kinds>,
     limit: usize,
     /// Statements of kinds that are not kept.
     left_out: AtomicU64,
 }
+
+type Kinds = HashMap<Target, HashMap<String, Arc<Recorded>>>;
 
 /// What was counted of one kind.
 #[derive(Debug)]
@@ -90,7 +92,7 @@ impl Default for Recorder {
 impl Recorder {
     pub(super) fn new(limit: usize) -> Self {
         Self {
-            kinds: Mutex::default(),
+            kinds: RwLock::default(),
             limit,
             left_out: AtomicU64::new(0),
         }
@@ -107,10 +109,15 @@ impl Recorder {
         if statement.len() > MAX_NAME {
             return None;
         }
-        let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = kinds.get(target).and_then(|of| of.get(&statement));
-        if let Some(known) = known {
-            return Some(known.clone());
+        let find = |kinds: &Kinds| kinds.get(target).and_then(|of| of.get(&statement)).cloned();
+        let known = find(&self.kinds.read().unwrap_or_else(PoisonError::into_inner));
+        if known.is_some() {
+            return known;
+        }
+        let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
+        // Another session may have come first.
+        if let Some(known) = find(&kinds) {
+            return Some(known);
         }
         let kind = Arc::new(Recorded {
             count: AtomicU64::new(0),
@@ -122,18 +129,14 @@ impl Recorder {
             first_seen: AtomicU64::new(0),
             last_seen: AtomicU64::new(0),
             gone: AtomicBool::new(false),
-            statement,
+            statement: statement.clone(),
             target: target.clone(),
         });
         self.insert(&mut kinds, kind.clone());
         Some(kind)
     }
 
-    fn insert(
-        &self,
-        kinds: &mut HashMap<Target, HashMap<String, Arc<Recorded>>>,
-        kind: Arc<Recorded>,
-    ) {
+    fn insert(&self, kinds: &mut Kinds, kind: Arc<Recorded>) {
         let number: usize = kinds.values().map(HashMap::len).sum();
         if number >= self.limit {
             self.make_room(kinds);
@@ -142,7 +145,7 @@ impl Recorder {
         of.insert(kind.statement.clone(), kind);
     }
 
-    fn make_room(&self, kinds: &mut HashMap<Target, HashMap<String, Arc<Recorded>>>) {
+    fn make_room(&self, kinds: &mut Kinds) {
         let all = kinds.values().flat_map(HashMap::values);
         let mut counts: Vec<u64> = all.map(|kind| kind.count.load(Relaxed)).collect();
         counts.sort_unstable();
@@ -184,7 +187,7 @@ impl Recorder {
         };
         // The plan cache still points to it, so it does run: it comes back.
         if kind.gone.load(Relaxed) && kind.gone.swap(false, Relaxed) {
-            let mut kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+            let mut kinds = self.kinds.write().unwrap_or_else(PoisonError::into_inner);
             let another = kinds
                 .get(&kind.target)
                 .and_then(|of| of.get(&kind.statement));
@@ -207,7 +210,7 @@ impl Recorder {
 
     /// All kinds that ran, by target and statement.
     pub fn counts(&self) -> Vec<KindCounts> {
-        let kinds = self.kinds.lock().unwrap_or_else(PoisonError::into_inner);
+        let kinds = self.kinds.read().unwrap_or_else(PoisonError::into_inner);
         let all = kinds.values().flat_map(HashMap::values);
         let mut counts: Vec<KindCounts> = all.map(|kind| kind.counts()).collect();
         drop(kinds);
