@@ -63,6 +63,10 @@ async fn scene(server: Server) {
         back.stdout
     );
     lab.start_agent("db1", "zone1");
+    lab.until("the gate is registered again", |lab| {
+        let shown = lab.run(&["status"]);
+        shown.stdout.contains("gate-zone1").then_some(())
+    });
     nothing_differs(&mut lab, &spec);
 
     shard(&mut lab, &spec).await;

@@ -20,7 +20,12 @@ pub(super) fn find(input: &Input<'_>, found: &mut Drift) {
         }
         let object = tablet.alias.to_string();
         for deviation in &observed.deviations {
-            let one = of_deviation(&object, deviation);
+            let mut one = of_deviation(&object, deviation);
+            if !tablet.server.is_made() && !deviation.can_be_mended() {
+                one = one.by_person(
+                    "set it in the option file of that server, and restart it when its owner can bear it",
+                );
+            }
             // What planning puts right is there already.
             let known = |f: &Finding| {
                 (f.kind, &f.object, &f.found) == (one.kind, &one.object, &one.found)
