@@ -267,9 +267,11 @@ fn refuse_mixture(view: &View, draft: &mut Draft, work: &ShardWork) {
             "adopted-and-made",
             work.name(),
             format!(
-                "its data is on servers that were adopted ({server}), and the spec wants tablets that                  are made anew in their place: these would lack it"
+                "its data is on servers that were adopted ({server}), and the spec wants tablets that \
+                 are made anew in their place: these would lack it"
             ),
-            "list the servers with `server`; a replica that is set up by hand as they were can be listed              too. To move the data to servers of vtplan's own give the keyspace other shards",
+            "list the servers with `server`; a replica that is set up by hand as they were can be listed \
+             too. To move the data to servers of vtplan's own give the keyspace other shards",
         );
     }
     // A Reshard fills the shards that it brings, and what a server holds would be in its way.
