@@ -50,7 +50,7 @@ fn every_command_explains_itself() {
         let name = format!("help-state-{command}");
         check!(place, name, ["state", command, "--help"]);
     }
-    for command in ["cluster", "vitess"] {
+    for command in ["cluster", "vitess", "servers", "accounts"] {
         let name = format!("help-import-{command}");
         check!(place, name, ["import", command, "--help"]);
     }

@@ -237,6 +237,60 @@ fn listings_that_are_broken_are_refused_and_nothing_is_written() {
 }
 
 #[test]
+fn servers_are_imported_only_as_somebody_and_where_they_are() {
+    let place = Place::new();
+    let servers = ["import", "servers", "127.0.0.1:1", "--out", "a/shop.yaml"];
+    check!(
+        place,
+        "servers-no-password",
+        ["import", "servers", "127.0.0.1:1", "--out", "a/shop.yaml"]
+    );
+    place.write("password", "secret\n");
+    let with_password = |more: &[&str]| {
+        let mut args = servers.to_vec();
+        args.extend(["--password-file", "password"]);
+        args.extend(more);
+        place.run(&args)
+    };
+    insta::assert_snapshot!("servers-refused", with_password(&[]));
+    insta::assert_snapshot!("servers-twice", with_password(&["127.0.0.1:1"]));
+    insta::assert_snapshot!("servers-bad-address", with_password(&["mysql://db1"]));
+    assert!(!place.path("a").exists());
+    assert!(!place.path(".vtplan").exists());
+}
+
+#[test]
+fn the_administrators_statements_are_written_for_their_reader_alone() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let place = Place::new();
+    let spec = |tablets: &str| {
+        format!(
+            "vtplan: 1\ncluster: shop\ncells: [zone1]\nkeyspaces:\n  shop: {{ durability: none, tablets: {tablets} }}\n"
+        )
+    };
+    place.write("made.yaml", &spec("{ zone1: { replica: 1 } }"));
+    check!(
+        place,
+        "accounts-no-servers",
+        ["import", "accounts", "made.yaml", "--sql", "admin.sql"]
+    );
+    place.write("shop.yaml", &spec("[{ cell: zone1, server: db1 }]"));
+    let write = ["import", "accounts", "shop.yaml", "--sql", "admin.sql"];
+    let (code, stdout, stderr) = place.output(&write);
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    let file = place.path("admin.sql");
+    let mode = fs::metadata(&file).expect("the file").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let text = fs::read_to_string(&file).expect("the file");
+    let mut settings = insta::Settings::clone_current();
+    settings.add_filter(r"BY '[^']+'", "BY '[PASSWORD]'");
+    settings.bind(|| insta::assert_snapshot!("accounts-sql", text));
+    // The same account every time.
+    place.output(&write);
+    assert_eq!(fs::read_to_string(&file).expect("the file"), text);
+}
+
+#[test]
 fn a_cluster_is_imported_only_from_a_copy() {
     let place = Place::new();
     check!(place, "cluster-no-copy", ["import", "cluster"]);

@@ -13,6 +13,7 @@
 //! - `apply`: plans and does all steps. `apply-steps N`: the first N. `do ID`: one.
 //! - `canonical KS TABLE`: what a server prints for the spec's statement of the table.
 //! - `definition KS/SHARD TABLE`: what it prints for the table that is there.
+//! - `holds KS/SHARD TABLE`: an adopted server is seen to have this table.
 //! - `rows KS/SHARD TABLE ROWS BYTES`. `down ALIAS MESSAGE`: its server is down.
 //! - `vschema KS TABLE`: the VSchema that is applied names the table.
 //! - `creating ALIAS`: its server was not made yet. `lose ALIAS`: its record is gone.
@@ -227,6 +228,17 @@ impl<'a> World<'a> {
             ["gate", cell, name] => self.gate(cell, name),
             ["canonical", keyspace, table] => self.canonical(keyspace, table, text),
             ["definition", shard, table] => self.definition(shard, table, text),
+            ["holds", shard, table] => {
+                let held = ObservedTable {
+                    definition: text.to_owned(),
+                    rows: 0,
+                    bytes: 0,
+                    sequence_ready: None,
+                };
+                let table = TableName::new(*table).unwrap();
+                self.tables_mut(shard).insert(table, held);
+                String::new()
+            }
             ["rows", shard, table, rows, bytes] => {
                 let table = self.table(shard, table);
                 table.rows = rows.parse().unwrap();
@@ -649,7 +661,7 @@ impl<'a> World<'a> {
         let record = self.live.records.shard(&keyspace, &shard).unwrap();
         let primary = record.primary.clone().unwrap();
         let observed = self.live.observed.tablets.get_mut(&primary).unwrap();
-        observed.tables.as_mut().unwrap()
+        observed.tables.get_or_insert_default()
     }
 
     fn table(&mut self, shard: &str, table: &str) -> &mut vtplan_planner::live::ObservedTable {
@@ -766,14 +778,22 @@ fn detail(action: &Action) -> String {
             tablet_type,
             host,
             mysql_port,
+            adopt,
             ..
         } => {
+            if let (Some(server), Some(host)) = (adopt, host) {
+                return format!(" ({server} as {tablet_type} of {keyspace}/{shard} by {host})");
+            }
             let place = match (host, mysql_port) {
                 (Some(host), Some(port)) => format!("{host}:{port}"),
                 _ => "no host".to_owned(),
             };
             format!(" ({tablet_type} of {keyspace}/{shard} on {place})")
         }
+        Action::DeleteTablet {
+            release: Some(server),
+            ..
+        } => format!(" (releases {server})"),
         Action::InitPrimary { primary, .. } => format!(" ({primary})"),
         Action::Reparent { from, .. } => format!(" (from {from})"),
         Action::SetDurability { from, to, .. } => format!(" ({from} to {to})"),

@@ -159,6 +159,14 @@ fn pinned_tablets_must_not_collide() {
 }
 
 #[test]
+fn servers_are_adopted_once_and_are_all_that_an_unsharded_keyspace_has() {
+    let spec = keyspaces(
+        "  mixed:\n    durability: none\n    tablets:\n      - { cell: zone1, server: \"10.0.0.1:3306\" }\n      - { cell: zone1, replica: 1 }\n      - { cell: zone1, host: db1 }\n  sharded:\n    shards: [-80, 80-]\n    durability: none\n    tablets: [{ cell: zone1, server: 10.0.0.2 }]\n  twice:\n    durability: none\n    tablets: [{ cell: zone1, server: \"10.0.0.1:3306\" }]\n  lonely:\n    durability: semi_sync\n    tablets: [{ cell: zone1, server: db3 }, { cell: zone1, server: db4, type: rdonly }]\n  written:\n    tablets:\n      - { cell: zone9, server: \"db5:0\" }\n      - { cell: zone1, server: \"::1\" }\n      - { cell: zone1, server: \"db6\", uid: 100 }\n  fine:\n    tablets: [{ cell: zone1, server: db7, host: h1 }, { cell: zone1, server: \"[::1]:3307\" }]\n",
+    );
+    insta::assert_snapshot!(report(&[("a.yaml", &spec)]));
+}
+
+#[test]
 fn schema_and_tables_must_agree() {
     let spec = keyspaces(
         "  commerce:\n    tablets: { zone1: { replica: 2 } }\n    schema: [sql/a.sql, sql/missing.sql]\n  customer:\n    shards: 2\n    tablets: { zone1: { replica: 2 } }\n    schema: sql/b.sql\n    vindexes: { xxhash: { type: xxhash }, h: { type: hahs }, l: { type: lookup, owner: custmer }, b: { type: xxhash, params: { size: 3 } } }\n    tables:\n      customer: { vindexes: [{ name: xxhsh, column: customer_id }, { name: xxhash, column: custmer_id }] }\n      corder:\n        vindexes: [{ name: xxhash }]\n        auto_increment: { column: order, sequence: commerce.order_seq }\n      gone: { vindexes: [{ name: xxhash, column: id }] }\n      country: { type: reference, source: commerce.countries }\n      seq: { type: sequence }\n      both: { pinned: \"80\", vindexes: [{ name: xxhash, columns: [a, b], column: a }] }\n",

@@ -56,6 +56,7 @@ keyspaces:
       u:
     require_explicit_routing: true
     on_remove: keep
+  c: { tablets: [{ cell: zone1, server: "db1.example:3306", type: rdonly, host: db1 }, { cell: zone1, server: "[::1]" }] }
   b: { shards: 1, vschema: b.json, schema: { sql: "" }, tablets: { zone1: { replica: 1 } } }
 changes: { vdiff: skip, soak: 1h30m, max_write_pause: 500ms, approve: [switch_reads], window: "02:00-03:00", throttle: { max_lag: 0 } }
 backups: { location: "gs://b/x", schedules: [{ cron: "@daily", keyspaces: ["*", a], keep: { last: 1, days: 2 } }] }
@@ -79,6 +80,7 @@ fn mistakes_do_not_fit_the_schema() {
         "keyspaces: { \"my shop\": {} }",
         "changes: { soak: 1x }",
         "gates: { zone1: { mysql_port: 0 } }",
+        "keyspaces: { a: { tablets: [{ cell: zone1, server: \"mysql://db1\" }] } }",
         "backups: {}",
         "users: { a: { password: x } }",
         "lint: { rules: [{ name: no-such-rule, level: off }] }",

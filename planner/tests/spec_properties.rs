@@ -127,10 +127,18 @@ fn flow(items: &[String]) -> String {
 fn tablets() -> impl Strategy<Value = String> {
     let counts = (name(), 0..4u32, 0..4u32)
         .prop_map(|(c, r, o)| format!("{{ {}: {{ replica: {r}, rdonly: {o} }} }}", quoted(&c)));
-    let item = (name(), name(), proptest::option::of(1..9u32), any::<bool>()).prop_map(
-        |(cell, host, uid, pinned)| {
-            if !pinned {
+    let item = (name(), name(), proptest::option::of(1..9u32), 0..3u8).prop_map(
+        |(cell, host, uid, kind)| {
+            if kind == 0 {
                 return format!("{{ cell: {}, replica: 2 }}", quoted(&cell));
+            }
+            if kind == 1 {
+                let port = 3300 + uid.unwrap_or_default();
+                return format!(
+                    "{{ cell: {}, server: \"10.0.0.7:{port}\", type: rdonly, host: {} }}",
+                    quoted(&cell),
+                    quoted(&host)
+                );
             }
             let uid = uid
                 .map(|u| format!(", uid: {u}, mysql_port: 17{u}00"))

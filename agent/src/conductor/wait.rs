@@ -69,10 +69,18 @@ fn server(seen: &Gathered, alias: &TabletAlias, host: &HostName) -> Waiting {
             None => Waiting::on(format!("host {host} takes it up")),
         },
         Some(ServerState::Creating { message }) => Waiting::on(message.clone()),
-        Some(ServerState::Down { message }) => Waiting {
-            message: format!("the server of tablet {alias} on host {host} is down: {message}"),
-            down: true,
-        },
+        Some(ServerState::Down { message }) => {
+            let tablet = seen.live.records.tablets.get(alias);
+            Waiting {
+                message: match tablet.and_then(|tablet| tablet.adopted()) {
+                    Some(_) => message.clone(),
+                    None => {
+                        format!("the server of tablet {alias} on host {host} is down: {message}")
+                    }
+                },
+                down: true,
+            }
+        }
         Some(ServerState::Running(_)) => Waiting::on("the server runs"),
     }
 }

@@ -179,6 +179,10 @@ pub trait Flavor: Send + Sync + std::fmt::Debug {
     /// Reads the row of [`Flavor::replica_status_query`].
     fn replica_status(&self, row: &TextRow) -> ReplicaStatus;
 
+    /// Loads the plugins for semi-sync into a running server, where they are none of its own.
+    fn install_semi_sync(&self) -> Vec<String> {
+        Vec::new()
+    }
     /// Turns waiting for acknowledgements on or off on a primary.
     fn set_semi_sync_source(&self, on: bool) -> Vec<String>;
     /// Turns acknowledging on or off on a replica; it takes effect when receiving starts.

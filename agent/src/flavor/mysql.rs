@@ -299,6 +299,18 @@ impl Flavor for MySql {
         }
     }
 
+    fn install_semi_sync(&self) -> Vec<String> {
+        let words = if self.renamed() {
+            ["source", "replica"]
+        } else {
+            ["master", "slave"]
+        };
+        words
+            .iter()
+            .map(|w| format!("INSTALL PLUGIN rpl_semi_sync_{w} SONAME 'semisync_{w}.so'"))
+            .collect()
+    }
+
     fn set_semi_sync_source(&self, on: bool) -> Vec<String> {
         let word = self.word("source", "master");
         if !on {

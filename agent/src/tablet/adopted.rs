@@ -102,6 +102,30 @@ impl Tablet {
         self.note_accounts()
     }
 
+    /// Loads what semi-sync needs into a server whose option file does not.
+    pub(super) async fn provide_semi_sync(
+        &self,
+        sql: &mut Sql,
+        wanted: bool,
+    ) -> Result<(), AgentError> {
+        let statements = self.flavor().install_semi_sync();
+        if !wanted || !self.is_adopted() || statements.is_empty() {
+            return Ok(());
+        }
+        self.with_admin_writes(sql, async |sql| {
+            for statement in &statements {
+                match sql.run("loading semi-sync", statement).await {
+                    // ER_UDF_EXISTS, ER_PLUGIN_INSTALLED: it is there.
+                    Err(AgentError::Sql { why, .. })
+                        if why.ends_with("(error 1125)") || why.ends_with("(error 1968)") => {}
+                    other => drop(other?),
+                }
+            }
+            Ok(())
+        })
+        .await
+    }
+
     /// The variables that vtplan needs to be as they are, whatever else its owner has set.
     pub(super) fn needed_variables(&self) -> BTreeMap<String, String> {
         let mut needed = vec![("binlog_format", "ROW"), ("binlog_row_image", "FULL")];

@@ -264,6 +264,14 @@ impl Tablet {
             self.end_replication(sql, &facts, &status, memory).await?;
         }
         self.make_database(sql, &facts).await?;
+        if semi_sync && facts.semi_sync_source && self.is_adopted() {
+            // It may wait for replicas, and give up waiting.
+            sql.run_all(
+                "setting semi-sync",
+                self.flavor().set_semi_sync_source(true),
+            )
+            .await?;
+        }
         self.keep_semi_sync(sql, &facts, semi_sync).await?;
         let flavor = &self.flavor();
         if fenced {
@@ -398,6 +406,7 @@ impl Tablet {
         }
         // Written even when it is on as far as was seen: creating the database turns it off.
         if wanted != facts.semi_sync_source || (wanted && facts.read_only) {
+            self.provide_semi_sync(sql, wanted).await?;
             let statements = flavor.set_semi_sync_source(wanted);
             sql.run_all("setting semi-sync", statements).await?;
         }
@@ -493,8 +502,11 @@ impl Tablet {
         sql.run_all(what, statements)
             .await
             .map_err(|e| self.without_passwords(e))?;
-        sql.run(what, &flavor.set_semi_sync_replica(*semi_sync))
-            .await?;
+        self.provide_semi_sync(sql, *semi_sync).await?;
+        if facts.semi_sync_replica != *semi_sync {
+            sql.run(what, &flavor.set_semi_sync_replica(*semi_sync))
+                .await?;
+        }
         sql.run(what, flavor.start_replication()).await?;
         memory.restarted_at = Some(Instant::now());
         info!(tablet = %self.alias, %source, term, "replica");
@@ -511,6 +523,7 @@ impl Tablet {
     ) -> Result<(), AgentError> {
         let flavor = &self.flavor();
         if facts.semi_sync_replica != semi_sync {
+            self.provide_semi_sync(sql, semi_sync).await?;
             let what = "setting semi-sync";
             sql.run(what, &flavor.set_semi_sync_replica(semi_sync))
                 .await?;

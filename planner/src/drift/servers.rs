@@ -30,6 +30,11 @@ pub(super) fn find(input: &Input<'_>, moving: &Moving<'_>, found: &mut Drift) {
         let deviations = observed.deviations.iter();
         for deviation in deviations.filter(|d| moving.should_go(&tablet.keyspace, d)) {
             let mut one = of_deviation(&object, deviation);
+            if !tablet.server.is_made() && !deviation.can_be_mended() {
+                one = one.by_person(
+                    "set it in the option file of that server, and restart it when its owner can bear it",
+                );
+            }
             let name = (one.kind, one.object, one.found);
             if !known.contains(&name) {
                 (_, one.object, one.found) = name;

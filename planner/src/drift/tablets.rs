@@ -30,7 +30,14 @@ pub(super) fn find(input: &Input<'_>, found: &mut Drift) {
             ServerState::Creating { message } | ServerState::Down { message } => {
                 let last = message.trim().lines().next_back().unwrap_or_default();
                 let finding = Finding::new(Kind::ServerDown, alias, "a server that runs", last);
-                found.findings.push(finding.by_agent(host.name.as_str()));
+                found.findings.push(match tablet.adopted() {
+                    None => finding.by_agent(host.name.as_str()),
+                    Some(server) => finding.by_person(format!(
+                        "get the server at {server} to run and be reached from host {}; vtplan starts no \
+                         server that it did not make",
+                        host.name
+                    )),
+                });
                 continue;
             }
         };

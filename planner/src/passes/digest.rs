@@ -140,6 +140,8 @@ fn state(server: &ServerState) -> &'static str {
         ServerState::Running(server) => match server.role {
             ObservedRole::Primary { .. } => "primary",
             ObservedRole::Replica { .. } => "replica",
+            // Which one becomes primary hangs on it.
+            ObservedRole::Idle if server.replicates_from.is_some() => "idle-replicating",
             ObservedRole::Idle => "idle",
         },
     }

@@ -267,17 +267,22 @@ fn refuse_mixture(view: &View, draft: &mut Draft, work: &ShardWork) {
             "adopted-and-made",
             work.name(),
             format!(
-                "its data is on servers that were adopted ({server}), and the spec wants tablets that                  are made anew in their place: these would lack it"
+                "its data is on servers that were adopted ({server}), and the spec wants tablets that \
+                 are made anew in their place: these would lack it"
             ),
-            "list the servers with `server`; a replica that is set up by hand as they were can be listed              too. To move the data to servers of vtplan's own give the keyspace other shards",
+            "list the servers with `server`; a replica that is set up by hand as they were can be listed \
+             too. To move the data to servers of vtplan's own give the keyspace other shards",
         );
     }
-    if let Some(adopt) = adopts.filter(|_| has_made) {
+    // A Reshard fills the shards that it brings, and what a server holds would be in its way.
+    let resharded = work.record.is_some_and(|record| !record.serving);
+    let has_others = (view.live.records.shards_of(work.keyspace)).any(|s| s.shard != *work.shard);
+    if let Some(adopt) = adopts.filter(|_| has_made || resharded || has_others) {
         draft.error(
             "adopted-and-made",
             work.name(),
             format!(
-                "the spec adopts {} for a shard that has tablets of its own already",
+                "the spec adopts {} for a keyspace that has tablets of its own already",
                 adopt.server
             ),
             "adopt it as a keyspace of its own; tables are then moved from there",
@@ -425,13 +430,20 @@ fn note_health(view: &View, draft: &mut Draft, tablet: &TabletRecord, health: He
                 format!("cannot be seen: the agent of its host {host} did not answer")
             },
         ),
-        Health::Down => draft.note(
-            tablet.alias.to_string(),
-            format!(
-                "its server on {host} is down, and the agent there restarts it: {}",
-                view.last_words(&tablet.alias)
-            ),
-        ),
+        Health::Down => {
+            let words = view.last_words(&tablet.alias);
+            let text = match tablet.adopted() {
+                None => {
+                    format!(
+                        "its server on {host} is down, and the agent there restarts it: {words}"
+                    )
+                }
+                Some(server) => format!(
+                    "host {host} cannot look after the server {server}, which vtplan does not start: {words}"
+                ),
+            };
+            draft.note(tablet.alias.to_string(), text);
+        }
         Health::Starting | Health::Up => {
             if let Some(error) = view.replication_error(&tablet.alias) {
                 draft.note(

@@ -5,15 +5,15 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use vtplan_planner::desired::{
-    ChangePolicy, Desired, DesiredGates, DesiredKeyspace, DesiredTable, DesiredTablets,
+    Adopt, ChangePolicy, Desired, DesiredGates, DesiredKeyspace, DesiredTable, DesiredTablets,
     DesiredUser, OnRemove, PasswordSource, Pin,
 };
 use vtplan_planner::live::{Canonical, Live};
 use vtplan_planner::{make_steps, simulate};
 use vtplan_state::model::{
     AutoIncrement, CellName, ColumnVindex, Durability, FlavorKind, HostName, HostRecord,
-    KeyspaceName, ShardName, SpecRecord, TableName, TabletType, UserRecord, VSchemaKeyspace,
-    VSchemaTable, VindexDefinition,
+    KeyspaceName, ServerAddress, ShardName, SpecRecord, TableName, TabletType, UserRecord,
+    VSchemaKeyspace, VSchemaTable, VindexDefinition,
 };
 
 pub const CELLS: [&str; 3] = ["zone1", "zone2", "zone3"];
@@ -45,6 +45,8 @@ pub struct KeyspaceShape {
     pub tables: Vec<u8>,
     pub on_remove: bool,
     pub drop_tables: bool,
+    /// Its tablets are servers that were there before, where it has one shard.
+    pub adopted: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -116,10 +118,19 @@ fn keyspace_shape() -> impl Strategy<Value = KeyspaceShape> {
         ],
         prop::collection::vec(0..3u8, TABLES.len()),
         any::<bool>(),
-        prop::bool::weighted(0.2),
+        (prop::bool::weighted(0.2), prop::bool::weighted(0.15)),
     )
         .prop_map(
-            |(name, shards, durability, counts, pins, tables, on_remove, drop_tables)| {
+            |(
+                name,
+                shards,
+                durability,
+                counts,
+                pins,
+                tables,
+                on_remove,
+                (drop_tables, adopted),
+            )| {
                 KeyspaceShape {
                     name,
                     shards,
@@ -129,6 +140,7 @@ fn keyspace_shape() -> impl Strategy<Value = KeyspaceShape> {
                     tables,
                     on_remove,
                     drop_tables,
+                    adopted,
                 }
             },
         )
@@ -273,6 +285,31 @@ fn definition(table: usize, auto_increment: bool) -> String {
     )
 }
 
+fn adopted(
+    shape: &KeyspaceShape,
+    index: usize,
+    tablet_type: TabletType,
+    number: u32,
+) -> DesiredTablets {
+    let machine = format!(
+        "{tablet_type}{number}-of-{}-{}",
+        KEYSPACES[shape.name], CELLS[index]
+    );
+    DesiredTablets {
+        cell: cell(index),
+        tablet_type,
+        count: 1,
+        pin: None,
+        adopt: Some(Adopt {
+            server: ServerAddress {
+                machine,
+                port: 3306,
+            },
+            host: None,
+        }),
+    }
+}
+
 fn keyspace(shape: &KeyspaceShape, cells: usize) -> DesiredKeyspace {
     let mut tablets = Vec::new();
     for (index, (replicas, rdonlys)) in shape.counts.iter().take(cells).enumerate() {
@@ -281,7 +318,10 @@ fn keyspace(shape: &KeyspaceShape, cells: usize) -> DesiredKeyspace {
             (TabletType::Rdonly, rdonlys),
         ];
         for (tablet_type, count) in types {
-            if *count > 0 {
+            if shape.adopted && shape.shards == 1 {
+                tablets
+                    .extend((0..*count).map(|number| adopted(shape, index, tablet_type, number)));
+            } else if *count > 0 {
                 tablets.push(DesiredTablets {
                     cell: cell(index),
                     tablet_type,
@@ -363,7 +403,8 @@ pub fn desired(shape: &Shape, hosts: &[HostShape]) -> Desired {
     let mut keyspaces = BTreeMap::new();
     for ks in &shape.keyspaces {
         let mut made = keyspace(ks, shape.cells);
-        for pin in &ks.pins {
+        let pins = ks.pins.iter().filter(|_| !made.is_adopted());
+        for pin in pins.collect::<Vec<_>>() {
             let host = pin.host % hosts.len();
             let shard = made.shards[pin.shard as usize % made.shards.len()].clone();
             made.tablets.push(DesiredTablets {

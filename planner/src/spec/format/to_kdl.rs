@@ -133,7 +133,7 @@ fn write_tablets(out: &mut String, shape: &'static Shape, value: &Node, level: u
     for item in items(value) {
         let cell = item.get("cell").and_then(Node::text);
         match cell {
-            Some(cell) if item.get("host").is_none() => {
+            Some(cell) if item.get("host").or(item.get("server")).is_none() => {
                 let entries: Vec<_> = item
                     .entries()
                     .iter()
