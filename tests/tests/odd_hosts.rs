@@ -274,11 +274,9 @@ async fn the_records_of_several_hosts_come_back_from_the_newest_copy() {
         said.contains("host00") && said.contains("its copy may be newer"),
         "{said}"
     );
-    let store = open(
-        &format!("sqlite:{}", dir.path().join("new.db").display()),
-        OpenMode::MustExist,
-    );
-    let cluster = Cluster::new(store.await.expect("a store"), "odd").expect("a cluster");
+    let url = format!("sqlite:{}", dir.path().join("new.db").display());
+    let store = open(&url, OpenMode::MustExist).await.expect("a store");
+    let cluster = Cluster::new(store, "odd").expect("a cluster");
     let records = cluster.load_records().await.expect("records");
     assert_eq!(records.tablets, fleet.live.records.tablets);
     let durability = records.keyspaces.values().map(|k| k.durability);

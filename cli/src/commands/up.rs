@@ -82,14 +82,14 @@ pub struct UpArgs {
 }
 
 pub async fn run(args: UpArgs, global: &Global) -> Outcome {
-    let home = Home::of(&global.state);
-    home.prepare()?;
-    let _lock = service::lock(&home)?;
     let desired = match args.specs.as_slice() {
         [] => None,
         // Passwords are of no use here.
         specs => Some(planning::load_spec(global, specs, &NoSecrets)?.desired),
     };
+    let home = Home::of(&global.state);
+    home.prepare()?;
+    let _lock = service::lock(&home)?;
     let store = context::create_store(global).await?;
     let name = cluster_name(global, &store, desired.as_ref(), &home).await?;
     let cluster = context::of(store, &name)?;
