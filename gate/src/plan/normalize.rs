@@ -212,7 +212,9 @@ impl Piece {
         if self.text.starts_with(' ') || before.is("(") || self.is(")") || self.is(",") {
             return false;
         }
-        before.is(",") || compares(self) || compares(before) || self.gap
+        // Two minuses and a space would begin a comment.
+        let after_minus = before.is("-");
+        before.is(",") || compares(self) && !after_minus || compares(before) || self.gap
     }
 }
 
@@ -342,6 +344,7 @@ mod tests {
             "select count(*), count (*) from t"
         );
         assert_eq!(name("set @a:=5, b = -3"), "set @a:=?, b = -?");
+        assert_eq!(name("select 5--3, '' --<"), "select ?--?, '?' --<");
     }
 
     #[test]
