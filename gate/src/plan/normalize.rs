@@ -28,6 +28,8 @@ pub enum Unreadable {
     Unterminated,
     /// Bytes that are no text.
     Binary,
+    /// A value that goes on as none does: `10.0.0.7`.
+    Malformed,
     /// It is longer than [`MAX_KIND`] without its values.
     TooLong,
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Unreadable {
             Self::NoStatement => "it does not begin as an SQL statement does",
             Self::Unterminated => "a string, name or comment has no end",
             Self::Binary => "it holds bytes that are no text",
+            Self::Malformed => "a value in it goes on as none does",
             Self::TooLong => "it is longer than 64 KiB without its values",
         })
     }
@@ -151,6 +154,13 @@ pub fn normalize(sql: &[u8], modes: SqlModes) -> Result<String, Unreadable> {
     if first.kind != Kind::Word || !VERBS.iter().any(known) {
         return Err(Unreadable::NoStatement);
     }
+    let odd = |pair: &[Piece]| {
+        let strings = pair[0].kind == Kind::String && pair[1].kind == Kind::String;
+        strings || pair[0].kind.is_slot() && pair[1].is(".")
+    };
+    if pieces.windows(2).any(odd) {
+        return Err(Unreadable::Malformed);
+    }
     shorten(&mut pieces);
     let mut text = String::new();
     for (at, piece) in pieces.iter().enumerate() {
@@ -212,7 +222,9 @@ impl Piece {
         if self.text.starts_with(' ') || before.is("(") || self.is(")") || self.is(",") {
             return false;
         }
-        before.is(",") || compares(self) || compares(before) || self.gap
+        // Two minuses and a space would begin a comment.
+        let after_minus = before.is("-");
+        before.is(",") || compares(self) && !after_minus || compares(before) || self.gap
     }
 }
 
@@ -342,6 +354,7 @@ mod tests {
             "select count(*), count (*) from t"
         );
         assert_eq!(name("set @a:=5, b = -3"), "set @a:=?, b = -?");
+        assert_eq!(name("select 5--3, '' --<"), "select ?--?, '?' --<");
     }
 
     #[test]
@@ -383,6 +396,7 @@ mod tests {
             ("hello world", Unreadable::NoStatement),
             ("12", Unreadable::NoStatement),
             ("select 'x", Unreadable::Unterminated),
+            ("select 10.0.0.7", Unreadable::Malformed),
             ("select \u{1} from t", Unreadable::Binary),
         ] {
             assert_eq!(
