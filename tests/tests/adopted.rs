@@ -199,8 +199,11 @@ async fn shard(lab: &mut Lab, spec: &str) {
     }
     stop.store(true, Ordering::Relaxed);
     let written = writer.await.expect("no write failed");
-    let counted: Vec<u64> = lab.query("zone1", "shop", COUNT).await.expect("a query");
-    assert_eq!(counted, [ROWS + 1 + written]);
+    let rows: Vec<u64> = lab
+        .query("zone1", "shop", "SELECT id FROM orders")
+        .await
+        .expect("a query");
+    assert_eq!(rows.len() as u64, ROWS + 1 + written);
     nothing_differs(lab, spec);
     let _ = pool.disconnect().await;
 }

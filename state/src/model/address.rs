@@ -41,7 +41,7 @@ impl FromStr for ServerAddress {
     /// Without a port it is 3306.
     fn from_str(text: &str) -> Result<Self, NameError> {
         let error = |why| NameError {
-            kind: "server address",
+            kind: "server",
             text: text.to_owned(),
             why,
         };

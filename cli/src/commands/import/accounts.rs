@@ -22,7 +22,7 @@ use crate::planning;
 const EXAMPLES: &str = "\
 Examples:
   VTPLAN_IMPORT_PASSWORD=... vtplan import accounts shop.yaml --user root
-  vtplan import accounts shop.yaml --sql admin.sql    To be run by hand, on each primary, and removed
+  vtplan import accounts shop.yaml --sql admin.sql    To be run by hand on each primary
 
 The account has all rights, and a password that vtplan made up and keeps in its state store. It is
 made on the primary of each keyspace that adopts servers; replicas get it from there. The given

@@ -40,6 +40,20 @@ pub(super) fn is_new(
         }
         return false;
     }
+    let desired = view.desired.keyspaces.get(keyspace);
+    let mut shards = view.live.records.shards_of(keyspace);
+    if desired.is_some_and(|d| d.is_adopted()) && shards.all(|s| s.primary.is_none()) {
+        draft.error(
+            "target-unseen",
+            keyspace.as_str(),
+            format!(
+                "`{table}` comes to this keyspace from another one, and what the servers hold that it \
+                 adopts is not known yet"
+            ),
+            "apply a spec that adopts the servers first, then the one that moves tables there",
+        );
+        return false;
+    }
     if let Some(shard) = unseen {
         // As it was in use before the shard went away.
         if routed && full.is_some() {
