@@ -12,8 +12,8 @@ use vtplan_state::model::{
 };
 use vtplan_state::store::{Op, OpenMode, StoreError, Txn, open};
 
-/// How many records one transaction writes.
-const AT_ONCE: usize = 5000;
+/// How many records one transaction writes; stores take 120 at most.
+const AT_ONCE: usize = 100;
 
 /// A host as its agent would register it. `agent_url` is empty.
 pub fn host(name: &str, cell: &CellName, capacity: u32) -> HostRecord {

@@ -37,9 +37,9 @@ async fn main() -> Result<(), Error> {
     };
     let folder = tempfile::tempdir()?;
     let dir = folder.path();
-    let spec = write_spec(dir, "fleet.yaml", 4, "")?;
-    // One replica more for each shard, and a column more in a table of each.
-    let changed = write_spec(dir, "changed.yaml", 5, ", more int")?;
+    let spec = write_spec(dir, "fleet.yaml", 4, 5)?;
+    // One replica and one table more for each shard.
+    let changed = write_spec(dir, "changed.yaml", 5, 6)?;
     let desired = spec::load(std::slice::from_ref(&spec), &ProcessSecrets)
         .map_err(|errors| format!("{errors:?}"))?
         .desired;
@@ -82,23 +82,22 @@ async fn main() -> Result<(), Error> {
 }
 
 /// The spec, with so many replicas of each shard in the first cell.
-fn write_spec(dir: &Path, name: &str, replicas: u32, column: &str) -> Result<PathBuf, Error> {
+fn write_spec(dir: &Path, name: &str, replicas: u32, tables: u32) -> Result<PathBuf, Error> {
     let mut text = "vtplan: 1\ncluster: fleet\ncells: [zone1, zone2]\nkeyspaces:\n".to_owned();
     for keyspace in 0..KEYSPACES {
         text += &format!(
-            "  keyspace{keyspace:03}:\n    shards: {SHARDS}\n    durability: semi_sync\n    tablets:\n      \
+            "  keyspace{keyspace:03}:\n    shards: {SHARDS}\n    durability: none\n    tablets:\n      \
              zone1: {{ replica: {replicas}, rdonly: 1 }}\n      zone2: {{ replica: 4, rdonly: 1 }}\n    \
              schema: {name}.sql\n    vindexes:\n      xxhash: {{ type: xxhash }}\n    tables:\n"
         );
-        for table in 0..5 {
+        for table in 0..tables {
             text += &format!("      t{table}: {{ vindexes: [{{ name: xxhash, column: id }}] }}\n");
         }
     }
     let mut sql = String::new();
-    for table in 0..5 {
-        let column = if table == 0 { column } else { "" };
+    for table in 0..tables {
         sql += &format!(
-            "CREATE TABLE t{table} (id bigint NOT NULL, v varchar(100){column}, PRIMARY KEY (id));\n"
+            "CREATE TABLE t{table} (id bigint NOT NULL, v varchar(100), PRIMARY KEY (id));\n"
         );
     }
     fs::write(dir.join(format!("{name}.sql")), sql)?;
