@@ -188,8 +188,8 @@ async fn estimate(
     for server in sources {
         let mut conn = Connection::open(server.address(), None).await?;
         if server.address().flavor == FlavorKind::MySql {
-            let fresh = "SET SESSION information_schema_stats_expiry = 0".to_owned();
-            conn.rows("counting the tables' rows", fresh).await?;
+            let fresh = "SET SESSION information_schema_stats_expiry = 0";
+            conn.run("counting the tables' rows", fresh).await?;
         }
         let query = format!(
             "SELECT TABLE_NAME, COALESCE(TABLE_ROWS, 0), \
