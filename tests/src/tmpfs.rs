@@ -2,6 +2,7 @@
 
 use std::path::Path;
 use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
@@ -29,12 +30,21 @@ impl Tmpfs {
         (stat.blocks() - stat.blocks_free()) * stat.fragment_size()
     }
 
-    /// Changes the options of what is mounted.
+    /// Changes the options of what is mounted. To be read-only nobody may have a file open to write: a store
+    /// that was dropped closes its file a moment later, in a thread of its own.
     pub fn remount(&self, options: &str) {
         let options = format!("remount,{options}");
         let mut mount = Command::new("mount");
         mount.args(["-o", &options]).arg(self.path());
-        assert!(run(&mut mount), "{options} of {}", self.path().display());
+        let give_up = Instant::now() + Duration::from_secs(30);
+        while !run(&mut mount) {
+            assert!(
+                Instant::now() < give_up,
+                "{options} of {}",
+                self.path().display()
+            );
+            std::thread::sleep(Duration::from_millis(50));
+        }
     }
 }
 

@@ -155,6 +155,8 @@ fn number(cell: Option<&[u8]>) -> u64 {
 pub struct Ranges {
     /// Rows of each, about.
     rows: u64,
+    /// Whether the table is read in a few seconds.
+    is_small: bool,
     cut: Cut,
 }
 
@@ -168,6 +170,10 @@ enum Cut {
 /// Bytes of a range's rows, about: little enough to be sent again one by one.
 const RANGE_BYTES: u64 = 8 << 20;
 const LEAST_ROWS: u64 = 1_000;
+/// Of a table that is read in a few seconds: there is little to go on from after an interruption, and
+/// without a condition, which servers look at for each row, they read it in two thirds of the time.
+const SMALL_ROWS: u64 = 2_500_000;
+const SMALL_BYTES: u64 = 1 << 30;
 /// So that a text of their sharding columns' numbers is not cut off.
 const MOST_ROWS: u64 = 200_000;
 /// Of a table that is not small: a row that differs costs the rows of its range.
@@ -215,7 +221,16 @@ impl Ranges {
             }
             None => Cut::ByServer,
         };
-        Ok(Self { rows, cut })
+        Ok(Self {
+            rows,
+            is_small: estimated <= SMALL_ROWS && estimated.saturating_mul(length) <= SMALL_BYTES,
+            cut,
+        })
+    }
+
+    /// Whether the whole table is worth one look before it is cut up.
+    pub fn is_small(&self) -> bool {
+        self.is_small
     }
 
     /// The next ones beyond a key. The last of all has no end.
