@@ -2,11 +2,12 @@
 //! report says: `apply`, the agents by themselves, or a person.
 
 use std::collections::BTreeSet;
+use std::time::Duration;
 
 use mysql_async::Conn;
 use mysql_async::prelude::Queryable as _;
 use serde_json::Value;
-use vtplan_state::model::{HoldRecord, RoutingRule, RoutingRules, ShardRecord};
+use vtplan_state::model::{FlavorKind, HoldRecord, RoutingRule, RoutingRules, ShardRecord};
 use vtplan_state::store::{Op, Txn};
 use vtplan_tests::inside::Inside;
 use vtplan_tests::lab::Lab;
@@ -95,7 +96,7 @@ async fn drift_by_hand_is_found_and_goes(server: Server) {
 
     // A gate listens before it is registered.
     while inside.records().await.gates.is_empty() {
-        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+        tokio::time::sleep(Duration::from_millis(50)).await;
     }
 
     // An untouched cluster has none, and looking leaves nothing behind.
@@ -245,6 +246,7 @@ async fn drift_by_hand_is_found_and_goes(server: Server) {
     run(&mut on_commerce, &["DROP DATABASE scratch"]).await;
 
     leftovers_are_found_and_mended(&mut lab, &spec, &inside, &mut on_commerce).await;
+    roles_changed_by_hand_are_put_right_by_agents(&mut lab, &spec, &inside).await;
 
     // A host that does not answer is said, quickly, and is no drift.
     lab.agents.get_mut("host1").expect("the agent").kill9();
@@ -255,6 +257,40 @@ async fn drift_by_hand_is_found_and_goes(server: Server) {
     lab.start_agent("host1", "zone1");
     lab.until("all is seen again", |lab| {
         let (code, _) = drift(lab, &spec);
+        (code == 0).then_some(())
+    });
+}
+
+/// A replica that was stopped, a primary that was made read-only, acknowledgements that were turned off.
+async fn roles_changed_by_hand_are_put_right_by_agents(lab: &mut Lab, spec: &str, inside: &Inside) {
+    let replica = inside.replicas("commerce", "0").await.remove(0);
+    let mut on_replica = inside.connect(&replica).await;
+    let mut on_primary = inside.on_primary("commerce", "0").await;
+    let mysql = replica.flavor == FlavorKind::MySql;
+    let (stop, semi_sync) = match mysql {
+        true => ("STOP REPLICA", "rpl_semi_sync_source_enabled"),
+        false => ("STOP SLAVE", "rpl_semi_sync_master_enabled"),
+    };
+    run(&mut on_replica, &[stop]).await;
+    let off = format!("SET GLOBAL {semi_sync} = OFF");
+    run(&mut on_primary, &["SET GLOBAL read_only = ON", &off]).await;
+    let settings = format!("SELECT @@GLOBAL.read_only = 0 AND @@GLOBAL.{semi_sync} = 1");
+    for attempt in 0.. {
+        let right: Option<bool> = on_primary.query_first(&settings).await.expect("settings");
+        if right == Some(true) {
+            break;
+        }
+        assert!(attempt < 600, "the primary stays as it was set by hand");
+        tokio::time::sleep(Duration::from_millis(100)).await;
+    }
+    // It is acknowledged, so the replica has it.
+    run(
+        &mut on_primary,
+        &["INSERT INTO commerce.product VALUES ('SKU-4', 4)"],
+    )
+    .await;
+    lab.until("roles are as the records say", |lab| {
+        let (code, _) = drift(lab, spec);
         (code == 0).then_some(())
     });
 }
