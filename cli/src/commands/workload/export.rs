@@ -25,9 +25,9 @@ Examples:
   vtplan workload export --cell zone1
   vtplan workload export --gate 10.0.0.5:15001     Of one gate, without the store
 
-For each kind of statement: how often it ran, errors, times, rows, shards asked, since the gates were
-started. It holds no values of statements, but names of tables and columns. Each gate counts the 5,000
-kinds that run most. `vtplan schema workload` describes the document.";
+For each kind of statement: how often it ran, errors, times, rows, shards asked, since the gates
+were started. It holds no values of statements, but names of tables and columns. Each gate counts
+the 5,000 kinds that run most. `vtplan schema workload` describes the document.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]
