@@ -293,3 +293,31 @@ fn lookups_are_known_but_refused() {
         ));
     }
 }
+
+proptest::proptest! {
+    #[test]
+    fn digits_of_a_number_give_the_same_id_as_the_number(number in proptest::num::i64::ANY, small in -1000i64..1000) {
+        for vindex_type in ["hash", "xxhash"] {
+            let vindex = vindex(vindex_type, &[]);
+            let same = |value: VindexValue<'_>, digits: String| {
+                let id = vindex.map_digits(digits.as_bytes()).expect("it takes digits");
+                assert_eq!(vindex.map(&[value]), Destination::Id(KeyspaceId(id.to_vec())), "{vindex_type} {digits}");
+            };
+            for number in [number, small, 0, -1, i64::MIN, i64::MAX] {
+                same(VindexValue::Int(number), number.to_string());
+            }
+            for number in [number.cast_unsigned(), u64::MAX] {
+                same(VindexValue::UInt(number), number.to_string());
+            }
+        }
+    }
+}
+
+#[test]
+fn what_are_no_digits_is_left_to_the_whole_map() {
+    let hash = vindex("hash", &[]);
+    for text in ["", "a", "1.5", "18446744073709551616"] {
+        assert_eq!(hash.map_digits(text.as_bytes()), None, "{text:?}");
+    }
+    assert_eq!(vindex("binary", &[]).map_digits(b"1"), None);
+}

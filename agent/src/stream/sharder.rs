@@ -14,6 +14,9 @@ use super::table::{ColumnKind, ColumnShape, TableShape};
 #[derive(Debug, Clone)]
 pub struct Sharder {
     shards: Vec<ShardName>,
+    /// The shards' ranges of ids of 8 bytes, read as numbers: the first, and the last. Empty if some
+    /// bound is longer.
+    wide: Vec<(u64, u64)>,
     rule: Rule,
 }
 
@@ -54,7 +57,7 @@ impl Sharder {
         let shards = shards.to_vec();
         if !vschema.sharded {
             let rule = Rule::One(0);
-            return Ok(Self { shards, rule });
+            return Ok(Self::of(shards, rule));
         }
         let refused = |why: String| {
             StreamError::Refused(format!(
@@ -67,7 +70,7 @@ impl Sharder {
         };
         if entry.is_reference() {
             let rule = Rule::All;
-            return Ok(Self { shards, rule });
+            return Ok(Self::of(shards, rule));
         }
         if let Some(pinned) = &entry.pinned {
             let id = hex_id(pinned)
@@ -81,7 +84,7 @@ impl Sharder {
                     ))
                 })?;
             let rule = Rule::One(place);
-            return Ok(Self { shards, rule });
+            return Ok(Self::of(shards, rule));
         }
         let Some(primary) = entry.column_vindexes.first() else {
             return Err(refused("it has no primary vindex".to_owned()));
@@ -108,7 +111,12 @@ impl Sharder {
             vindex,
             columns,
         };
-        Ok(Self { shards, rule })
+        Ok(Self::of(shards, rule))
+    }
+
+    fn of(shards: Vec<ShardName>, rule: Rule) -> Self {
+        let wide = wide(&shards).unwrap_or_default();
+        Self { shards, wide, rule }
     }
 
     /// The columns that say where a row goes; none if all rows go the same way.
@@ -180,12 +188,49 @@ impl Sharder {
         }
     }
 
+    /// Where a row goes whose one sharding column is a whole number, written as servers print it.
+    /// `None`: [`Self::shards_of`] has to be asked.
+    pub fn shards_of_number(&self, digits: &[u8]) -> Option<Shards> {
+        let Rule::Vindex {
+            vindex, columns, ..
+        } = &self.rule
+        else {
+            return None;
+        };
+        if columns.len() != 1 || self.wide.is_empty() {
+            return None;
+        }
+        let id = u64::from_be_bytes(vindex.map_digits(digits)?);
+        let mut ranges = self.wide.iter();
+        let place = ranges.position(|(first, last)| (*first..=*last).contains(&id));
+        Some(place.map_or(Shards::None, Shards::One))
+    }
+
     fn shard_of_id(&self, id: &KeyspaceId) -> Shards {
         self.shards
             .iter()
             .position(|s| s.key_range().contains(id))
             .map_or(Shards::None, Shards::One)
     }
+}
+
+/// The ids of 8 bytes in each shard's range. `None`: some bound has more bytes.
+fn wide(shards: &[ShardName]) -> Option<Vec<(u64, u64)>> {
+    let number = |bound: &[u8]| {
+        let mut bytes = [0; 8];
+        bytes.get_mut(..bound.len())?.copy_from_slice(bound);
+        Some(u64::from_be_bytes(bytes))
+    };
+    let range = |shard: &ShardName| {
+        let range = shard.key_range();
+        let last = match range.end() {
+            [] => u64::MAX,
+            // A range is not empty, so its end is not 0.
+            end => number(end)?.checked_sub(1)?,
+        };
+        Some((number(range.start())?, last))
+    };
+    shards.iter().map(range).collect()
 }
 
 /// A value as the gate gives it to a vindex.

@@ -9,6 +9,7 @@ use std::time::Duration;
 use futures::future::try_join_all;
 use tokio::select;
 use tokio::time::sleep;
+use tracing::debug;
 use vtplan_state::model::{FlavorKind, TableName, VDiffTable, WorkflowRecord, WorkflowSide};
 use vtplan_state::store::unix_millis;
 
@@ -229,6 +230,7 @@ async fn snapshots(
     tables: &[Table],
 ) -> Result<(Opened, Opened), VDiffError> {
     let stopped = streams.stop().await?;
+    debug!("streams have stopped");
     let (from, to) = (workflow.reads_from(), workflow.writes_to());
     let opening = sources.iter().enumerate().map(async |(i, server)| {
         let shapes: Vec<_> = tables.iter().map(|t| t.sources[i].clone()).collect();
@@ -237,7 +239,9 @@ async fn snapshots(
     });
     let of_sources = while_stopped(streams, try_join_all(opening)).await?;
     let positions: Vec<Position> = of_sources.iter().map(|s| s.position().clone()).collect();
+    debug!("the side that is read has its snapshots");
     streams.run_to(&positions).await?;
+    debug!("streams are at their positions");
     let opening = targets.iter().enumerate().map(async |(i, server)| {
         let shapes: Vec<_> = tables.iter().map(|t| t.targets[i].clone()).collect();
         let primary = access.primary(&to.keyspace, &to.shards[i])?;
@@ -246,6 +250,7 @@ async fn snapshots(
         open(server, &primary, &written, &shapes).await
     });
     let of_targets = while_stopped(streams, try_join_all(opening)).await?;
+    debug!("the side that is written has its snapshots");
     // The snapshots are of what the streams stood at only if they stood there all the time.
     streams.check_at(&positions).await?;
     let some = |opened: Vec<SourceSnapshot>| opened.into_iter().map(Some).collect();

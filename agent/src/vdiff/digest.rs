@@ -65,7 +65,10 @@ impl Placement<'_> {
         let mut count = 0;
         let right = numbers.split(|&b| b == b',').all(|number| {
             count += 1;
-            self.is_right(|c| (c == column).then_some(number))
+            match self.sharder.shards_of_number(number) {
+                Some(belongs) => belongs == Shards::One(self.shard),
+                None => self.is_right(|c| (c == column).then_some(number)),
+            }
         });
         (right && count == rows) || (rows == 0 && numbers.is_empty())
     }
@@ -119,14 +122,17 @@ pub async fn digest(
     );
     let mut digest = Digest::default();
     let Some(placement) = placement.filter(|_| !columns.is_empty() && number_of.is_none()) else {
-        let row = snapshot.rows(&what, &query).await?.into_iter().next();
-        let row = row.unwrap_or_default();
-        digest.rows = number(row.first().and_then(Option::as_deref));
-        digest.checksum = number(row.get(1).and_then(Option::as_deref));
-        if let (Some(placement), Some(column)) = (placement, number_of) {
-            let numbers = row.get(2).and_then(Option::as_deref).unwrap_or_default();
-            digest.misplaced = !placement.has_all(column, numbers, digest.rows);
-        }
+        let count = 2 + usize::from(number_of.is_some());
+        snapshot
+            .each_row::<3>(&what, &query, count, |[rows, checksum, numbers]| {
+                digest.rows = number(*rows);
+                digest.checksum = number(*checksum);
+                if let (Some(placement), Some(column)) = (placement, number_of) {
+                    let numbers = numbers.unwrap_or_default();
+                    digest.misplaced = !placement.has_all(column, numbers, digest.rows);
+                }
+            })
+            .await?;
         return Ok(digest);
     };
     let count = columns.len() + 1;

@@ -260,3 +260,25 @@ async fn a_sample_names_the_key_and_what_differs() {
     assert_eq!(found.samples[0].source.as_deref(), Some("value=0x61"));
     assert_eq!(found.samples[0].target.as_deref(), Some("value=0x62"));
 }
+
+proptest! {
+    #[test]
+    fn a_number_is_placed_by_its_digits_as_its_row_is(key in any::<i64>(), count in 1usize..5) {
+        let sharder = sharder(count);
+        let by_digits = sharder.shards_of_number(key.to_string().as_bytes());
+        prop_assert_eq!(by_digits, Some(Shards::One(belongs(&sharder, key))));
+    }
+}
+
+#[test]
+fn bounds_of_more_than_eight_bytes_are_left_to_the_whole_comparison() {
+    let vschema: VSchemaKeyspace = serde_json::from_str(
+        r#"{"sharded": true, "vindexes": {"xxhash": {"type": "xxhash"}},
+            "tables": {"customer": {"column_vindexes": [{"column": "id", "name": "xxhash"}]}}}"#,
+    )
+    .unwrap();
+    let shards = ["-800000000000000001", "800000000000000001-"];
+    let shards: Vec<ShardName> = shards.iter().map(|s| s.parse().unwrap()).collect();
+    let sharder = Sharder::new(&shape(), &vschema, &shards).unwrap();
+    assert_eq!(sharder.shards_of_number(b"1"), None);
+}

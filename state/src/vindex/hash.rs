@@ -43,6 +43,12 @@ impl Vindex for Hash {
         Destination::of(number.map(|n| hash(n).to_vec()))
     }
 
+    fn map_digits(&self, digits: &[u8]) -> Option<[u8; 8]> {
+        let digits = std::str::from_utf8(digits).ok()?;
+        let signed = digits.parse().map(i64::cast_unsigned);
+        signed.or_else(|_| digits.parse()).ok().map(hash)
+    }
+
     fn reverse(&self, id: &KeyspaceId) -> Option<VindexValue<'static>> {
         let bytes: [u8; 8] = id.0.as_slice().try_into().ok()?;
         let mut block = bytes.into();

@@ -109,6 +109,13 @@ pub trait Vindex: fmt::Debug + Send + Sync {
     /// [`Destination::None`].
     fn map(&self, values: &[VindexValue<'_>]) -> Destination;
 
+    /// The same for a whole number, given as servers print it: decimal digits, `-` before them if it
+    /// is negative. `None`: [`Vindex::map`] has to be asked. It is for millions of rows, so it
+    /// allocates nothing.
+    fn map_digits(&self, _digits: &[u8]) -> Option<[u8; 8]> {
+        None
+    }
+
     /// The value that gives a keyspace id, for those functions that can be reversed.
     fn reverse(&self, _id: &KeyspaceId) -> Option<VindexValue<'static>> {
         None

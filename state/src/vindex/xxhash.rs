@@ -28,4 +28,8 @@ impl Vindex for XxHash {
     fn map(&self, values: &[VindexValue<'_>]) -> Destination {
         Destination::of(values.first().map(|v| hash(&v.text()).to_vec()))
     }
+
+    fn map_digits(&self, digits: &[u8]) -> Option<[u8; 8]> {
+        Some(hash(digits))
+    }
 }

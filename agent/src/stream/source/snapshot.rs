@@ -96,12 +96,23 @@ async fn open_mariadb(conn: &mut Connection) -> Result<Position, StreamError> {
             conn.server()
         )));
     }
-    let query = format!(
-        "SELECT BINLOG_GTID_POS({}, {})",
-        text_literal(&file),
-        offset.parse::<u64>().unwrap_or(0)
-    );
-    let position = conn.value(what, query).await?;
+    // This order matters: a transaction that is being written is in `gtid_binlog_pos` before its
+    // events are in the file, and the end of the file is told once they are.
+    let last = conn.value(what, "SELECT @@global.gtid_binlog_pos").await?;
+    let end = conn.rows(what, "SHOW MASTER STATUS").await?;
+    let at_end = (end.first()).is_some_and(|row| text(row, 0) == file && text(row, 1) == offset);
+    let position = match at_end {
+        true => last,
+        false => {
+            // For this the server reads the file from its beginning.
+            let query = format!(
+                "SELECT BINLOG_GTID_POS({}, {})",
+                text_literal(&file),
+                offset.parse::<u64>().unwrap_or(0)
+            );
+            conn.value(what, query).await?
+        }
+    };
     let (mut position, replicated) = (parse(position)?, parse(replicated)?);
     if let (Position::MariaDb(position), Position::MariaDb(replicated)) =
         (&mut position, &replicated)

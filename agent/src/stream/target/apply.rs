@@ -18,7 +18,7 @@ use crate::stream::position::Position;
 const GROUP_BYTES: usize = 2 << 20;
 const GROUP_TRANSACTIONS: usize = 1000;
 /// How often `stop_at` is looked at while nothing is committed.
-const LOOK: Duration = Duration::from_millis(50);
+const LOOK: Duration = Duration::from_millis(20);
 /// How often while the stream stands still: somebody waits.
 const LOOK_STANDING: Duration = Duration::from_millis(10);
 /// How long a position without rows may go unrecorded, when nobody waits for it.
