@@ -327,7 +327,7 @@ impl Move {
     }
 
     /// Waits for what stands in `_vt`.
-    async fn wait_for_pos(&self, from: &str, target: u32, position: &str) {
+    pub async fn wait_for_pos(&self, from: &str, target: u32, position: &str) {
         let query = format!(
             "SELECT pos FROM _vt.vreplication WHERE source_shard = '{}' AND epoch = {}",
             shard(from),

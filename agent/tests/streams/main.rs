@@ -4,6 +4,7 @@
 #[path = "../common/mod.rs"]
 mod common;
 mod lab;
+mod parked;
 
 use std::time::Duration;
 
