@@ -18,9 +18,9 @@ test: setup ## Install what is missing and run all tests, on real servers
 	tests/scripts/run-tests
 
 faults: setup ## Kill and cut off each part of a cluster at each phase of a switch (half an hour)
-	tests/scripts/setup ip=iproute2
+	tests/scripts/setup ip=iproute2 sysbench=sysbench
 	cargo build --locked --workspace --all-targets
-	VTPLAN_FAULTS=all cargo test --locked --workspace --test switch_faults --test trouble -- --nocapture
+	VTPLAN_FAULTS=all VTPLAN_SYSBENCH=all cargo test --locked --workspace --test switch_faults --test trouble --test sysbench -- --nocapture
 
 bench: ## Measure the planner, the gate and data moves, beside what they compare with (ten minutes or more)
 	tests/scripts/setup sysbench=sysbench haproxy=haproxy python3=python3 mariadb-dump=mariadb-client
