@@ -33,6 +33,15 @@ struct Parts {
     ops: Vec<Ops>,
     /// What came before `ops`, of a long one.
     spilled: Vec<Option<Box<Spill>>>,
+    /// What there was after each part, by target.
+    marks: Vec<Vec<Mark>>,
+}
+
+/// How much there was: pieces in the file, and of the statements behind them.
+#[derive(Debug, Clone, Copy, Default)]
+struct Mark {
+    pieces: usize,
+    statements: usize,
 }
 
 impl Parts {
@@ -48,6 +57,41 @@ impl Parts {
                 None => spilled.insert(Box::new(Spill::new(folder)?)),
             };
             spill.push(std::mem::take(ops)).await?;
+        }
+        Ok(())
+    }
+
+    /// Notes what there is at the end of a part.
+    fn mark(&mut self) {
+        let marks = (self.ops.iter().zip(&self.spilled)).map(|(ops, spilled)| Mark {
+            pieces: spilled.as_ref().map_or(0, |spill| spill.len()),
+            statements: ops.list.len(),
+        });
+        self.marks.push(marks.collect());
+    }
+
+    /// Goes back to what there was after so many parts.
+    async fn undo(&mut self, parts: usize) -> Result<(), StreamError> {
+        if parts == 0 {
+            *self = Self::default();
+            return Ok(());
+        }
+        self.marks.truncate(parts);
+        let Some(marks) = self.marks.last() else {
+            return Ok(());
+        };
+        for ((ops, spilled), mark) in self.ops.iter_mut().zip(&mut self.spilled).zip(marks) {
+            if let Some(spill) = spilled
+                && spill.len() > mark.pieces
+            {
+                // What stood behind the pieces then is where the next one begins.
+                *ops = spill.read(mark.pieces).await?;
+                spill.truncate(mark.pieces);
+            }
+            if spilled.as_ref().is_some_and(|spill| spill.is_empty()) {
+                *spilled = None;
+            }
+            ops.truncate(mark.statements);
         }
         Ok(())
     }
@@ -125,6 +169,7 @@ impl Following<'_> {
                             return Ok(());
                         }
                     }
+                    SourceEvent::Undo { parts: left, .. } => parts.undo(left).await?,
                     SourceEvent::Heartbeat { position } => {
                         for queue in &queues {
                             // One that has ended is told of below.
@@ -185,6 +230,7 @@ impl Following<'_> {
             }
         }
         if !transaction.is_last {
+            parts.mark();
             return Ok(());
         }
         let parts = std::mem::take(parts);
@@ -237,5 +283,84 @@ fn shown(statement: &str) -> String {
     match line.char_indices().nth(120) {
         Some((end, _)) => format!("{}...", &line[..end]),
         None => line,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::stream::target::tables::{Op, OpKind};
+
+    /// Adds a statement of `size` bytes.
+    async fn add(parts: &mut Parts, folder: &Path, target: usize, row: u64, size: usize) {
+        let ops = &mut parts.ops[target];
+        ops.text.extend(std::iter::repeat_n(row as u8, size));
+        ops.list.push(Op {
+            table: 0,
+            end: ops.text.len() as u32,
+            condition: ops.text.len() as u32,
+            exact: true,
+            kind: OpKind::Insert,
+            row,
+        });
+        parts.spill(folder).await.unwrap();
+    }
+
+    /// The statements of a target, each by its row and its length.
+    async fn all(parts: &Parts, target: usize) -> Vec<(u64, usize)> {
+        let mut all = Vec::new();
+        let mut pieces = Vec::new();
+        if let Some(spill) = &parts.spilled[target] {
+            for piece in 0..spill.len() {
+                pieces.push(spill.read(piece).await.unwrap());
+            }
+        }
+        pieces.push(parts.ops[target].clone());
+        for ops in &pieces {
+            for (op, text) in ops.statements() {
+                assert!(text.iter().all(|b| *b == op.row as u8));
+                all.push((op.row, text.len()));
+            }
+        }
+        all
+    }
+
+    #[tokio::test]
+    async fn what_is_undone_is_gone_from_memory_and_from_the_file() {
+        let folder = tempfile::tempdir().unwrap();
+        let folder = folder.path();
+        // One target gets nearly all; so much that most goes to a file.
+        for back_to in 0..9usize {
+            let mut parts = Parts::default();
+            parts.ops.resize(2, Ops::default());
+            parts.spilled.resize_with(2, || None);
+            let mut expected = [Vec::new(), Vec::new()];
+            let mut row = 0;
+            for part in 0..10 {
+                for size in [700 << 10, 10, 900 << 10] {
+                    row += 1;
+                    let target = usize::from(size == 10);
+                    add(&mut parts, folder, target, row, size).await;
+                    if part < back_to {
+                        expected[target].push((row, size));
+                    }
+                }
+                parts.mark();
+            }
+            assert!(parts.spilled[0].is_some() && parts.spilled[1].is_none());
+            parts.undo(back_to).await.unwrap();
+            parts.ops.resize(2, Ops::default());
+            parts.spilled.resize_with(2, || None);
+            // And it goes on from there.
+            for size in [1 << 20, 20] {
+                row += 1;
+                let target = usize::from(size == 20);
+                add(&mut parts, folder, target, row, size).await;
+                expected[target].push((row, size));
+            }
+            for (target, expected) in expected.iter().enumerate() {
+                assert_eq!(&all(&parts, target).await, expected, "back to {back_to}");
+            }
+        }
     }
 }

@@ -347,6 +347,27 @@ async fn long_transaction(conn: &mut Conn) {
         .await
         .unwrap();
     }
+    // Servers log that they went back only where something else in the transaction cannot be undone.
+    conn.query_drop("SAVEPOINT a; CREATE TEMPORARY TABLE t (i int)")
+        .await
+        .unwrap();
+    for id in 100_400..100_800 {
+        if id % 100 == 0 {
+            conn.query_drop("SAVEPOINT b").await.unwrap();
+        }
+        conn.query_drop(format!(
+            "INSERT INTO orders VALUES ({id}, {}, NULL, 1, NULL, REPEAT('9876543210', 6000))",
+            1 + id % 199
+        ))
+        .await
+        .unwrap();
+        if id == 100_650 {
+            conn.query_drop("ROLLBACK TO b").await.unwrap();
+        }
+    }
+    conn.query_drop("ROLLBACK TO a; DROP TEMPORARY TABLE t")
+        .await
+        .unwrap();
     // What the first part brought changes in the last.
     conn.query_drop("UPDATE orders SET amount = 2, body = '' WHERE id BETWEEN 100000 AND 100010")
         .await

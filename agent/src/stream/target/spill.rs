@@ -27,13 +27,20 @@ const HEAD: usize = 4 + 4;
 pub struct Spill {
     file: Arc<File>,
     folder: PathBuf,
-    /// Where each piece ends.
-    ends: Vec<u64>,
+    pieces: Vec<Piece>,
     /// Of all pieces.
     pub statements: usize,
     pub bytes: usize,
-    /// Which tables they are about.
+    /// Which tables they are about, or were.
     pub tables: BTreeSet<u32>,
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Piece {
+    /// Where it ends.
+    end: u64,
+    statements: usize,
+    bytes: usize,
 }
 
 impl Spill {
@@ -43,7 +50,7 @@ impl Spill {
         Ok(Self {
             file: Arc::new(file),
             folder: folder.to_owned(),
-            ends: Vec::new(),
+            pieces: Vec::new(),
             statements: 0,
             bytes: 0,
             tables: BTreeSet::new(),
@@ -52,11 +59,19 @@ impl Spill {
 
     /// Number of pieces.
     pub fn len(&self) -> usize {
-        self.ends.len()
+        self.pieces.len()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.ends.is_empty()
+        self.pieces.is_empty()
+    }
+
+    /// Leaves out all but the first pieces.
+    pub fn truncate(&mut self, pieces: usize) {
+        for piece in self.pieces.drain(pieces.min(self.pieces.len())..) {
+            self.statements -= piece.statements;
+            self.bytes -= piece.bytes;
+        }
     }
 
     /// Puts statements behind all others. What they touch is not kept: nothing is applied beside a
@@ -65,10 +80,9 @@ impl Spill {
         if ops.list.is_empty() {
             return Ok(());
         }
-        self.statements += ops.list.len();
-        self.bytes += ops.text.len();
+        let (statements, bytes) = (ops.list.len(), ops.text.len());
         self.tables.extend(ops.list.iter().map(|op| op.table));
-        let at = self.ends.last().copied().unwrap_or(0);
+        let at = self.pieces.last().map_or(0, |piece| piece.end);
         let file = self.file.clone();
         let written = spawn_blocking(move || {
             let head = encode_head(&ops);
@@ -79,7 +93,13 @@ impl Spill {
         });
         let written: io::Result<u64> = written.await.unwrap_or_else(|e| Err(io::Error::other(e)));
         let end = written.map_err(|e| no_room(&self.folder, &e))?;
-        self.ends.push(end);
+        self.pieces.push(Piece {
+            end,
+            statements,
+            bytes,
+        });
+        self.statements += statements;
+        self.bytes += bytes;
         Ok(())
     }
 
@@ -87,9 +107,9 @@ impl Spill {
     pub async fn read(&self, piece: usize) -> Result<Ops, StreamError> {
         let from = match piece {
             0 => 0,
-            _ => self.ends[piece - 1],
+            _ => self.pieces[piece - 1].end,
         };
-        let length = usize::try_from(self.ends[piece] - from).unwrap_or(usize::MAX);
+        let length = usize::try_from(self.pieces[piece].end - from).unwrap_or(usize::MAX);
         let file = self.file.clone();
         let read = spawn_blocking(move || {
             let mut bytes = vec![0; length];
@@ -196,6 +216,11 @@ mod tests {
             let read = spill.read(place).await.unwrap();
             assert_eq!(format!("{read:?}"), format!("{:?}", pieces[place]));
         }
+        spill.truncate(1);
+        assert_eq!((spill.len(), spill.statements, spill.bytes), (1, 2, 18));
+        spill.push(pieces[1].clone()).await.unwrap();
+        let read = spill.read(1).await.unwrap();
+        assert_eq!(format!("{read:?}"), format!("{:?}", pieces[1]));
         // It has no name that would stay behind.
         assert_eq!(folder.path().read_dir().unwrap().count(), 0);
     }

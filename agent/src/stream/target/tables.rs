@@ -46,6 +46,13 @@ pub struct Ops {
 }
 
 impl Ops {
+    /// Leaves out all but the first statements. What the others touch stays: it is of no harm.
+    pub fn truncate(&mut self, statements: usize) {
+        self.list.truncate(statements);
+        let end = self.list.last().map_or(0, |op| op.end as usize);
+        self.text.truncate(end);
+    }
+
     /// The statements, each with its `;`.
     pub fn statements(&self) -> impl Iterator<Item = (&Op, &[u8])> {
         let mut start = 0;

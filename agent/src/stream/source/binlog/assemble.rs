@@ -49,6 +49,8 @@ pub(super) struct Assembler {
     position: Position,
     open: Option<Open>,
     out: VecDeque<SourceEvent>,
+    /// Bytes of a part.
+    pub(super) part: usize,
 }
 
 #[derive(Clone)]
@@ -65,14 +67,65 @@ struct Open {
     timestamp: u64,
     changes: Vec<Change>,
     bytes: usize,
-    /// Parts were given.
-    parted: bool,
+    /// So many parts were given, and count.
+    parts: usize,
     /// It has an end of its own; otherwise it is one statement.
     begun: bool,
-    savepoints: Vec<(String, usize)>,
+    /// The older ones first.
+    savepoints: Vec<Savepoint>,
     /// Names of XA transactions are followed by others that commit them.
     prepares: bool,
     touched: bool,
+}
+
+/// A name, and what was before it: so many parts, and so many of the changes behind them.
+struct Savepoint {
+    name: String,
+    parts: usize,
+    changes: usize,
+}
+
+impl Open {
+    /// Gives what there is as parts. A part ends at each savepoint, so that going back to it is
+    /// leaving out parts.
+    fn give_parts(&mut self, position: &Position, out: &mut VecDeque<SourceEvent>) {
+        let mut changes = std::mem::take(&mut self.changes).into_iter();
+        let all = changes.len();
+        let mut given = 0;
+        let given_before = self.parts;
+        let marks = (self.savepoints.iter().filter(|s| s.parts == given_before)).map(|s| s.changes);
+        let ends: Vec<usize> = marks.chain([all]).collect();
+        let mut parts_at = Vec::with_capacity(ends.len());
+        for end in ends {
+            if end > given {
+                self.parts += 1;
+                out.push_back(SourceEvent::Transaction(Transaction {
+                    gtid: self.gtid.clone(),
+                    position: position.clone(),
+                    timestamp: self.timestamp,
+                    changes: changes.by_ref().take(end - given).collect(),
+                    is_last: false,
+                }));
+                given = end;
+            }
+            parts_at.push(self.parts);
+        }
+        let here = self.savepoints.iter_mut();
+        let here = here.filter(|s| s.parts == given_before);
+        for (savepoint, parts) in here.zip(parts_at) {
+            (savepoint.parts, savepoint.changes) = (parts, 0);
+        }
+        self.bytes = 0;
+    }
+
+    /// Leaves out what came after so many parts.
+    fn undo(&mut self, parts: usize, out: &mut VecDeque<SourceEvent>) {
+        if parts < self.parts {
+            let gtid = self.gtid.clone();
+            out.push_back(SourceEvent::Undo { gtid, parts });
+            self.parts = parts;
+        }
+    }
 }
 
 impl Assembler {
@@ -89,6 +142,7 @@ impl Assembler {
             position,
             open: None,
             out: VecDeque::new(),
+            part: PART,
         }
     }
 
@@ -175,7 +229,7 @@ impl Assembler {
             timestamp: u64::from(timestamp),
             changes: Vec::new(),
             bytes: 0,
-            parted: false,
+            parts: 0,
             begun,
             savepoints: Vec::new(),
             prepares: xa,
@@ -188,7 +242,7 @@ impl Assembler {
     /// that would have had a single event.
     fn abandon(&mut self, crashed: bool) -> Result<(), Trouble> {
         match self.open.take() {
-            Some(open) if open.parted => Err(Trouble::Unreadable(format!(
+            Some(open) if open.parts > 0 && !crashed => Err(Trouble::Unreadable(format!(
                 "transaction {} has no end",
                 open.gtid
             ))),
@@ -197,7 +251,11 @@ impl Assembler {
                 self.finish(open);
                 Ok(())
             }
-            _ => Ok(()),
+            Some(mut open) => {
+                open.undo(0, &mut self.out);
+                Ok(())
+            }
+            None => Ok(()),
         }
     }
 
@@ -235,20 +293,20 @@ impl Assembler {
             Statement::Commit => self.commit(),
             Statement::Rollback => {
                 if let Some(mut open) = self.open.take() {
-                    if open.parted {
-                        return Err(Trouble::Unreadable(format!(
-                            "transaction {} is rolled back after much of it was given",
-                            open.gtid
-                        )));
-                    }
+                    open.undo(0, &mut self.out);
                     open.changes.clear();
                     self.finish(open);
                 }
             }
             Statement::Savepoint(name) => {
                 if let Some(open) = &mut self.open {
-                    let at = open.changes.len();
-                    open.savepoints.push((name, at));
+                    // It takes the place of one of the same name.
+                    open.savepoints.retain(|s| s.name != name);
+                    open.savepoints.push(Savepoint {
+                        name,
+                        parts: open.parts,
+                        changes: open.changes.len(),
+                    });
                 }
             }
             Statement::RollbackTo(name) => self.roll_back_to(&name)?,
@@ -317,15 +375,15 @@ impl Assembler {
         let Some(open) = &mut self.open else {
             return Ok(());
         };
-        let found = open.savepoints.iter().rposition(|(n, _)| n == name);
-        let Some(found) = found.filter(|_| !open.parted) else {
+        let Some(found) = open.savepoints.iter().position(|s| s.name == name) else {
             return Err(Trouble::Unreadable(format!(
                 "transaction {} goes back to a savepoint that is not known",
                 open.gtid
             )));
         };
-        let at = open.savepoints[found].1;
-        open.changes.truncate(at);
+        let Savepoint { parts, changes, .. } = open.savepoints[found];
+        open.undo(parts, &mut self.out);
+        open.changes.truncate(changes);
         open.savepoints.truncate(found + 1);
         Ok(())
     }
@@ -461,21 +519,13 @@ impl Assembler {
         let Some(open) = &mut self.open else { return };
         open.changes.push(change);
         open.bytes += bytes + ROW_OVERHEAD;
-        if open.bytes >= PART && open.savepoints.is_empty() {
+        if open.bytes >= self.part {
             if self.position.contains_gtid(&open.gtid) {
                 open.changes.clear();
                 open.bytes = 0;
                 return;
             }
-            open.bytes = 0;
-            open.parted = true;
-            self.out.push_back(SourceEvent::Transaction(Transaction {
-                gtid: open.gtid.clone(),
-                position: self.position.clone(),
-                timestamp: open.timestamp,
-                changes: std::mem::take(&mut open.changes),
-                is_last: false,
-            }));
+            open.give_parts(&self.position, &mut self.out);
         }
     }
 

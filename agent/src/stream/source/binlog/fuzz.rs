@@ -251,3 +251,89 @@ fn an_event_with_a_wrong_checksum_is_told() {
     event[length - 4..].copy_from_slice(&sum.to_le_bytes());
     assembler.event(&event).unwrap();
 }
+
+/// What a source's transaction does.
+#[derive(Debug, Clone)]
+enum Deed {
+    Row,
+    Savepoint(char),
+    /// Where there is such a savepoint.
+    GoBack(char),
+}
+
+fn deed() -> impl Strategy<Value = Deed> {
+    let name = || prop::sample::select(vec!['a', 'b', 'c']);
+    prop_oneof![
+        4 => Just(Deed::Row),
+        1 => name().prop_map(Deed::Savepoint),
+        1 => name().prop_map(Deed::GoBack),
+    ]
+}
+
+fn row_of(number: u32) -> Vec<u8> {
+    let mut body = rows_head(false);
+    let mut nulls = vec![0xff; columns().len().div_ceil(8)];
+    nulls[0] = 0b1111_0111;
+    body.extend(nulls);
+    body.extend_from_slice(&number.to_le_bytes());
+    event(kind::WRITE_ROWS, &body)
+}
+
+proptest! {
+    #[test]
+    fn parts_that_are_not_undone_are_what_the_transaction_did(
+        deeds in prop::collection::vec(deed(), 0..60), part in 1usize..600, end in 0..3,
+    ) {
+        let mut assembler = assembler();
+        assembler.part = part;
+        let mut did: Vec<u32> = Vec::new();
+        let mut savepoints: Vec<(char, usize)> = Vec::new();
+        for (number, deed) in (0..).zip(deeds) {
+            let event = match deed {
+                Deed::Row => {
+                    did.push(number);
+                    row_of(number)
+                }
+                Deed::Savepoint(name) => {
+                    savepoints.retain(|(n, _)| *n != name);
+                    savepoints.push((name, did.len()));
+                    event(kind::QUERY, &query(&format!("SAVEPOINT `{name}`")))
+                }
+                Deed::GoBack(name) => {
+                    let Some(at) = savepoints.iter().position(|(n, _)| *n == name) else { continue };
+                    did.truncate(savepoints[at].1);
+                    savepoints.truncate(at + 1);
+                    event(kind::QUERY, &query(&format!("ROLLBACK TO `{name}`")))
+                }
+            };
+            assembler.event(&event).unwrap();
+        }
+        let (end, is_committed) = match end {
+            0 => (event(kind::XID, &[0; 8]), true),
+            1 => (event(kind::QUERY, &query("ROLLBACK")), false),
+            // The server has crashed: its next file begins.
+            _ => (event(kind::FORMAT_DESCRIPTION, &[0; 8]), false),
+        };
+        assembler.event(&end).unwrap();
+        if !is_committed {
+            did.clear();
+        }
+        let mut parts: Vec<Vec<Change>> = Vec::new();
+        while let Some(event) = assembler.next() {
+            match event {
+                SourceEvent::Transaction(t) => parts.push(t.changes),
+                SourceEvent::Undo { parts: left, .. } => {
+                    prop_assert!(left < parts.len());
+                    parts.truncate(left);
+                }
+                other => panic!("{other:?}"),
+            }
+        }
+        let given = parts.concat().into_iter().map(|change| {
+            let Change::Insert { row, .. } = change else { panic!("no insert") };
+            let text = row[3].clone().unwrap();
+            std::str::from_utf8(&text).unwrap().parse::<u32>().unwrap()
+        });
+        prop_assert_eq!(given.collect::<Vec<_>>(), did);
+    }
+}

@@ -42,6 +42,12 @@ const SILENCE: Duration = Duration::from_secs(20);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum SourceEvent {
     Transaction(Transaction),
+    /// Of the transaction whose parts are given, what came after the first `parts` of them is undone:
+    /// it went back to a savepoint, or, where none are left, all of it came to nothing.
+    Undo {
+        gtid: Gtid,
+        parts: usize,
+    },
     /// A statement that may change the definition of one of the tables, or empties it.
     /// `position` is the one before it: it is not passed over.
     Ddl {
