@@ -237,6 +237,22 @@ async fn drift_by_hand_is_found_and_goes(server: Server) {
         (found(&report) == wanted).then_some(())
     });
 
+    // A table that only a replica has in another way.
+    let more = "ALTER TABLE product ADD COLUMN more int";
+    write_on_replica(&mut on_replica, more).await;
+    let skew = format!("table-skew {}:product (person)", replica.alias);
+    let skewed: BTreeSet<String> = wanted.iter().cloned().chain([skew]).collect();
+    let report = lab.until("the skew is seen", |lab| {
+        let (_, report) = drift(lab, &spec);
+        (found(&report) == skewed).then_some(report)
+    });
+    let findings = report["findings"].as_array().expect("findings");
+    let skew = findings.iter().find(|f| f["kind"] == "table-skew");
+    let mend = skew.expect("the skew")["mend"].to_string();
+    assert!(mend.contains("sql_log_bin = 0"), "{mend}");
+    let less = "ALTER TABLE product DROP COLUMN more";
+    write_on_replica(&mut on_replica, less).await;
+
     // What is meant to be is passed over, with its reason.
     let ignore = "drift:\n  ignore:\n    - kind: stray-database\n      object: '*:scratch'\n      reason: for the analysts\n";
     let ignoring = lab.write("ignoring.yaml", &format!("{SPEC}{ignore}"));
