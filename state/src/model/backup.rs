@@ -86,7 +86,7 @@ impl BackupMethod {
 /// Key `backups/<ks>/<shard>/<id>`. Times are seconds since 1970.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct BackupRecord {
-    /// `20261128-221533-k3f9`: when it was asked for, in UTC, and what tells it from any other.
+    /// `20261128-221533-3f2a`: when it was asked for, in UTC, and what tells it from any other.
     pub id: String,
     pub keyspace: KeyspaceName,
     pub shard: ShardName,
@@ -213,12 +213,12 @@ mod tests {
     #[test]
     fn records_of_other_versions_are_read() {
         let least = json!({
-            "id": "20261128-221533-k3f9", "keyspace": "commerce", "shard": "0",
+            "id": "20261128-221533-3f2a", "keyspace": "commerce", "shard": "0",
             "state": "complete", "of_a_later_version": 1,
         });
         let record: BackupRecord = serde_json::from_value(least).unwrap();
         assert!(record.is_good() && !record.is_open());
-        assert_eq!(record.path(), "commerce/0/20261128-221533-k3f9");
+        assert_eq!(record.path(), "commerce/0/20261128-221533-3f2a");
         let policy = json!({ "location": "file:///b", "schedules": [{ "keyspaces": ["*"], "cron": "@daily" }] });
         let policy: BackupPolicyRecord = serde_json::from_value(policy).unwrap();
         assert_eq!(policy.schedules[0].since, 0);
