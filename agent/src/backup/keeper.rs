@@ -364,7 +364,7 @@ impl Keeper<'_> {
             let place = Place::of(name, &ticket.record);
             clean(&tablet, &Arc::from(location), &place).await;
         }
-        let complete = take(&tablet, &mut ticket, name).await?;
+        let complete = take(&tablet, &mut ticket, &self.host.cluster).await?;
         let taken = ticket.record;
         let mut all = locked.all();
         all.retain(|b| b.id != taken.id);

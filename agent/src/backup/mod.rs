@@ -5,7 +5,7 @@
 //! a record too, so it outlives whoever asked and whoever began. [`keeper`] decides what this agent does
 //! and does it under the shard's lock, [`take`] takes one, [`ticket`] writes its record. What is taken goes
 //! to a [`location`], with a [`manifest`] that names every file; a backup without its manifest is none.
-//! [`restore`] makes data folders of backups. [`orphans`] ends what an agent that was killed left running.
+//! [`restore`] makes data folders of backups, [`seed`] says which one a new replica starts from. [`orphans`] ends what an agent that was killed left running.
 //! How a server is copied is in [`crate::tablet::backup`].
 
 pub mod keeper;
@@ -13,5 +13,6 @@ pub mod location;
 pub mod manifest;
 pub mod orphans;
 pub mod restore;
+pub mod seed;
 mod take;
 mod ticket;

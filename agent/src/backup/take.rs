@@ -10,10 +10,12 @@ use std::time::Duration;
 use tokio::select;
 use tokio::time::sleep;
 use tracing::{info, warn};
+use vtplan_state::cluster::Cluster;
 use vtplan_state::model::BackupState;
 
 use super::location::{self, DATA, Location, Place};
 use super::manifest::{MANIFEST_FORMAT, Manifest, files_of};
+use super::seed;
 use super::ticket::{Ticket, now};
 use crate::error::AgentError;
 use crate::mysqld::folder;
@@ -28,8 +30,14 @@ const TELL: Duration = Duration::from_secs(2);
 ///
 /// # Errors
 /// The record cannot be written: somebody else has it now.
-pub async fn take(tablet: &Tablet, ticket: &mut Ticket, cluster: &str) -> Result<bool, AgentError> {
-    let place = Place::of(cluster, &ticket.record);
+pub async fn take(
+    tablet: &Tablet,
+    ticket: &mut Ticket,
+    cluster: &Cluster,
+) -> Result<bool, AgentError> {
+    let place = Place::of(cluster.name(), &ticket.record);
+    let (keyspace, shard) = (&ticket.record.keyspace, &ticket.record.shard);
+    let incarnation = seed::incarnation_of(cluster, keyspace, shard).await?;
     let tablet_record = tablet.record();
     let record = &mut ticket.record;
     record.state = BackupState::Taking;
@@ -38,6 +46,7 @@ pub async fn take(tablet: &Tablet, ticket: &mut Ticket, cluster: &str) -> Result
     record.flavor = Some(tablet_record.flavor);
     record.version = tablet.server_version();
     record.begun_at = Some(now());
+    record.incarnation = incarnation;
     "copying".clone_into(&mut record.reason);
     ticket.save().await?;
     info!(backup = %ticket.record.path(), tablet = %tablet.alias(), "taking a backup");

@@ -4,7 +4,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::names::{HostName, KeyspaceName};
-use super::{FlavorKind, ShardName, TabletAlias};
+use super::{FlavorKind, Revision, ShardName, TabletAlias};
 
 /// Key `backup-policy`: the spec's `backups:`, as it was applied last. Agents follow it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -126,6 +126,9 @@ pub struct BackupRecord {
     /// The location that it was taken to, as the policy named it.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub location: String,
+    /// Tells the shard that it is of from an earlier or a later one of that name; see [`incarnation`].
+    #[serde(default, skip_serializing_if = "String::is_empty")]
+    pub incarnation: String,
     /// SHA-256, hex, of its manifest, which has that of each file.
     #[serde(default, skip_serializing_if = "String::is_empty")]
     pub manifest_sha256: String,
@@ -175,6 +178,7 @@ impl BackupRecord {
             bytes: 0,
             files: 0,
             location: String::new(),
+            incarnation: String::new(),
             manifest_sha256: String::new(),
             check: None,
         }
@@ -203,6 +207,12 @@ impl BackupRecord {
     pub fn is_open(&self) -> bool {
         matches!(self.state, BackupState::Requested | BackupState::Taking)
     }
+}
+
+/// Names a shard over all times: the cluster's generation, and the revision at which its record was made.
+/// Records that were put back from a copy are others.
+pub fn incarnation(generation: u64, made_at: Revision) -> String {
+    format!("{generation}:{made_at}")
 }
 
 #[cfg(test)]

@@ -10,6 +10,7 @@ use tokio::process::Command;
 use vtplan_state::model::BackupMethod;
 
 use super::{Copied, tail};
+use crate::conductor::failpoint;
 use crate::error::AgentError;
 use crate::mysqld::Program;
 use crate::tablet::Tablet;
@@ -80,6 +81,7 @@ async fn run(tool: &Path, options: &Path, data: &Path) -> Result<(), AgentError>
         .kill_on_drop(true)
         .spawn()
         .map_err(failed)?;
+    failpoint::hit("backup.copying").await;
     let mut said: Vec<String> = Vec::new();
     if let Some(stderr) = child.stderr.take() {
         let mut lines = BufReader::new(stderr).split(b'\n');

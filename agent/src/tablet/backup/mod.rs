@@ -3,6 +3,7 @@
 
 mod mariadb;
 mod mysql;
+mod seed;
 
 pub(crate) use mariadb::mariadb_backup;
 

@@ -14,6 +14,7 @@ use tokio::time::{Instant, sleep};
 use vtplan_state::model::BackupMethod;
 
 use super::{Copied, tail};
+use crate::conductor::failpoint;
 use crate::error::AgentError;
 use crate::flavor::literal;
 use crate::mysqld::folder;
@@ -37,6 +38,7 @@ impl Tablet {
         sql.run_for_long("cloning the server's data", &statement)
             .await?;
         sql.close().await;
+        failpoint::hit("backup.copying").await;
         let position = self.start_on(data).await?;
         // The next server on it is another one, with keys of its own.
         for file in self.flavor().private_files() {
