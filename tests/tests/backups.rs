@@ -267,18 +267,18 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
     }
 
     // A damaged file is named, and the backup is no longer one.
-    let file = folder_of(&root, &first).join("data/commerce/ledger.ibd");
+    let file = folder_of(&root, &first).join("data/ibdata1");
     damage(&file);
     let found = lab.run(&["backup", "verify", &first.id]).expect(1);
     assert!(
-        found.stdout.contains("commerce/ledger.ibd: its SHA-256"),
+        found.stdout.contains("ibdata1: its SHA-256"),
         "{}",
         found.stdout
     );
     let dir = lab.dir().join("never");
     let dir = dir.to_str().expect("a path");
     let refused = lab.run(&["backup", "extract", &first.id, dir]).expect(1);
-    assert!(refused.stderr.contains("ledger.ibd"), "{}", refused.stderr);
+    assert!(refused.stderr.contains("ibdata1"), "{}", refused.stderr);
     assert!(!Path::new(dir).exists());
     lab.run(&["backup", "remove", &first.id]).expect(0);
     assert!(!folder_of(&root, &first).exists());

@@ -190,7 +190,9 @@ impl Locked {
     }
 
     fn all(&self) -> Vec<&BackupRecord> {
-        self.backups.iter().map(|(b, _)| b).collect()
+        let mut all: Vec<&BackupRecord> = self.backups.iter().map(|(b, _)| b).collect();
+        all.sort_by_key(|backup| backup.order());
+        all
     }
 }
 
@@ -251,7 +253,7 @@ impl Keeper<'_> {
             }
             Work::Stale | Work::Remove | Work::Check => {
                 let backup = self.records.backups_of(&job.keyspace, &job.shard);
-                let backup = backup.filter(|b| b.id == job.id).last();
+                let backup = backup.into_iter().find(|b| b.id == job.id);
                 match backup.and_then(|b| b.host.as_ref()) == Some(&self.host.name) {
                     true => Duration::ZERO,
                     false => ELSEWHERE,

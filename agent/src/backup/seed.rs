@@ -55,6 +55,7 @@ pub async fn find(
     let (keyspace, shard) = (&tablet.keyspace, &tablet.shard);
     let good: Vec<&BackupRecord> = records
         .backups_of(keyspace, shard)
+        .into_iter()
         .filter(|backup| backup.is_good())
         .collect();
     if good.is_empty() {

@@ -48,7 +48,7 @@ impl<'a> Standing<'a> {
         }
         Some(Self {
             schedules,
-            backups: records.backups_of(keyspace, shard).collect(),
+            backups: records.backups_of(keyspace, shard),
         })
     }
 

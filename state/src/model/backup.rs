@@ -194,6 +194,11 @@ impl BackupRecord {
         self.begun_at.unwrap_or(self.requested_at)
     }
 
+    /// By which backups of a shard are sorted: several may be of one second.
+    pub fn order(&self) -> (u64, u64, &str) {
+        (self.at(), self.ended_at.unwrap_or(u64::MAX), &self.id)
+    }
+
     /// Whether its files are all there, as far as anybody has looked.
     pub fn is_good(&self) -> bool {
         self.state == BackupState::Complete

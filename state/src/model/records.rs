@@ -41,8 +41,8 @@ pub struct Records {
     /// `None`: no spec that was applied has backups.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub backup_policy: Option<BackupPolicyRecord>,
-    /// By `KEYSPACE/SHARD/ID`: those of a shard stand together, in the order of their time. A shard may
-    /// be gone whose backups are there.
+    /// By `KEYSPACE/SHARD/ID`, so those of a shard stand together. A shard may be gone whose backups are
+    /// there.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub backups: BTreeMap<String, BackupRecord>,
 }
@@ -77,16 +77,13 @@ impl Records {
     }
 
     /// The backups of one shard, the oldest first.
-    pub fn backups_of(
-        &self,
-        keyspace: &KeyspaceName,
-        shard: &ShardName,
-    ) -> impl Iterator<Item = &BackupRecord> {
+    pub fn backups_of(&self, keyspace: &KeyspaceName, shard: &ShardName) -> Vec<&BackupRecord> {
         let prefix = format!("{keyspace}/{shard}/");
-        self.backups
-            .range(prefix.clone()..)
-            .take_while(move |(path, _)| path.starts_with(&prefix))
-            .map(|(_, backup)| backup)
+        let of_shard = self.backups.range(prefix.clone()..);
+        let of_shard = of_shard.take_while(|(path, _)| path.starts_with(&prefix));
+        let mut backups: Vec<&BackupRecord> = of_shard.map(|(_, backup)| backup).collect();
+        backups.sort_by_key(|backup| backup.order());
+        backups
     }
 
     pub fn workflow(

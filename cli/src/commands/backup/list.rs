@@ -29,9 +29,11 @@ pub struct ListArgs {
 
 pub async fn run(cluster: &Cluster, args: &ListArgs) -> Outcome {
     let records = find::records(cluster).await?;
-    let backups: Vec<&BackupRecord> = (records.backups.values())
+    let mut backups: Vec<&BackupRecord> = (records.backups.values())
         .filter(|b| args.what.as_ref().is_none_or(|what| what.has(b)))
         .collect();
+    let shard = |b: &BackupRecord| (b.keyspace.clone(), b.shard.clone());
+    backups.sort_by(|a, b| (shard(a), a.order()).cmp(&(shard(b), b.order())));
     match args.format {
         Format::Json => out(&format!("{:#}\n", show::json(&backups))),
         Format::Text if backups.is_empty() => {

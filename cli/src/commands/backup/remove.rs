@@ -114,6 +114,6 @@ pub async fn run(cluster: &Cluster, args: &RemoveArgs) -> Outcome {
 }
 
 fn is_last_good(records: &Records, backup: &BackupRecord) -> bool {
-    let mut others = records.backups_of(&backup.keyspace, &backup.shard);
-    backup.is_good() && !others.any(|b| b.id != backup.id && b.is_good())
+    let others = records.backups_of(&backup.keyspace, &backup.shard);
+    backup.is_good() && !others.iter().any(|b| b.id != backup.id && b.is_good())
 }
