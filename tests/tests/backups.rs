@@ -16,6 +16,7 @@ use mysql_async::{Conn, OptsBuilder, Pool};
 use serde_json::Value;
 use tokio::task::JoinHandle;
 use vtplan_state::model::{BackupRecord, BackupState};
+use vtplan_state::store::{Op, Txn};
 use vtplan_tests::inside::Inside;
 use vtplan_tests::lab::{Lab, PATIENCE};
 use vtplan_tests::process::Proc;
@@ -145,20 +146,27 @@ fn folder_of(root: &Path, backup: &BackupRecord) -> PathBuf {
     root.join("shop/commerce/0").join(&backup.id)
 }
 
+/// The command that makes a data folder of a backup.
+fn extract<'a>(server: &'a Server, backup: &'a BackupRecord, dir: &'a str) -> Vec<&'a str> {
+    let mut args = vec!["backup", "extract", &backup.id, dir, "--format", "json"];
+    if let Some(mysqld) = server.mysqld() {
+        args.extend(["--mysqld", mysqld.to_str().expect("a path")]);
+    }
+    args
+}
+
 /// Starts the server that `backup extract` says how to start, and reads what it has.
 async fn extracted(lab: &Lab, server: &Server, backup: &BackupRecord) -> BTreeSet<i64> {
     let dir = lab.dir().join("extracted");
     let dir = dir.to_str().expect("a path");
-    let mut args = vec!["backup", "extract", &backup.id, dir, "--format", "json"];
-    let mysqld = server.mysqld().map(|path| path.display().to_string());
-    if let Some(mysqld) = &mysqld {
-        args.extend(["--mysqld", mysqld]);
-    }
-    let made = json(&lab.run(&args).expect(0).stdout);
+    let made = json(&lab.run(&extract(server, backup, dir)).expect(0).stdout);
     assert_eq!(made["position"], backup.position);
     let start = made["start"].as_str().expect("a command");
     let (program, options) = start.split_once(' ').expect("options");
-    let program = mysqld.unwrap_or_else(|| program.to_owned());
+    let program = match server {
+        Server::MariaDb => program,
+        Server::MySql(path) => path.to_str().expect("a path"),
+    };
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {program} {options}")]);
     let mut proc = Proc::start("extracted", command, &lab.dir().join("logs"));
@@ -189,6 +197,39 @@ fn damage(path: &Path) {
     let middle = file.metadata().expect("its size").len() / 2;
     file.seek(SeekFrom::Start(middle)).expect("its middle");
     file.write_all(b"!").expect("a byte");
+}
+
+/// Makes the schedules ones that always were.
+async fn always(inside: &Inside) {
+    let records = inside.records().await;
+    let mut policy = records.backup_policy.expect("a policy");
+    for schedule in &mut policy.schedules {
+        schedule.since = 0;
+    }
+    let key = inside.cluster.keys().backup_policy();
+    put(inside, Op::put(key, &policy)).await;
+}
+
+/// Makes a backup one that was taken before the schedule has fired last.
+async fn of_long_ago(inside: &Inside, backup: &BackupRecord) {
+    let mut backup = backup.clone();
+    backup.begun_at = Some(86_400);
+    let keys = inside.cluster.keys();
+    let key = keys.backup(&backup.keyspace, &backup.shard, &backup.id);
+    put(inside, Op::put(key, &backup)).await;
+}
+
+async fn put(inside: &Inside, op: Op) {
+    let done = inside.cluster.store().txn(Txn::new().then(op)).await;
+    done.expect("the store").committed().expect("written");
+}
+
+/// The backup that a schedule has had taken, but for those that are known, when it has ended.
+fn fired(lab: &mut Lab, known: &[&str]) -> BackupRecord {
+    lab.until("the schedule has fired", |lab| {
+        let mut all = list(lab).into_iter();
+        all.find(|b| b.requested_by.is_none() && !b.is_open() && !known.contains(&b.id.as_str()))
+    })
 }
 
 async fn backups_are_taken_kept_verified_and_used(server: Server) {
@@ -256,6 +297,7 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
     );
     let left = fs::read_dir(root.join("shop/commerce/0")).expect("the shard's backups");
     assert_eq!(left.count(), 1, "what was begun is gone");
+    lab.run(&["backup", "remove", &failed.id]).expect(0);
     assert_eq!(lab.mysqld_pids(), servers);
     let second = take(&lab);
     let acknowledged = ledger.end().await;
@@ -277,7 +319,7 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
     );
     let dir = lab.dir().join("never");
     let dir = dir.to_str().expect("a path");
-    let refused = lab.run(&["backup", "extract", &first.id, dir]).expect(1);
+    let refused = lab.run(&extract(&server, &first, dir)).expect(1);
     assert!(refused.stderr.contains("ibdata1"), "{}", refused.stderr);
     assert!(!Path::new(dir).exists());
     lab.run(&["backup", "remove", &first.id]).expect(0);
@@ -289,9 +331,9 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
         refused.stderr
     );
 
-    // A schedule that fires every minute, to where nothing can be written.
+    // A schedule, to where nothing can be written.
     let blocked = lab.write("blocked", "no folder");
-    let schedules = "schedules: [{ cron: \"* * * * *\", keep: { last: 1 } }]";
+    let schedules = "schedules: [{ cron: \"@yearly\", keep: { last: 1 } }]";
     let to_blocked = format!("{{ location: \"file://{blocked}\", {schedules} }}");
     fs::write(&path, spec(3, &to_blocked)).expect("the spec");
 
@@ -308,43 +350,49 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
         }
     }
 
-    // The schedule fires and fails; drift says so, and a backup by hand mends it.
-    let failed = lab.until("the schedule has fired", |lab| {
-        let last = list(lab).pop().expect("backups");
-        (last.requested_by.is_none() && !last.is_open()).then_some(last)
-    });
+    // What it would have fired before it was there is not missing. As one that always was, it is made up
+    // for, and fails; drift says so, and a backup by hand mends it.
+    assert_eq!(overdue(&lab, &path), None);
+    lab.run(&["backup", "remove", &second.id, "--force"])
+        .expect(0);
+    assert_eq!(overdue(&lab, &path), None);
+    always(&inside).await;
+    let failed = fired(&mut lab, &[]);
     assert_eq!(failed.state, BackupState::Failed, "{failed:?}");
     let finding = overdue(&lab, &path).expect("a finding");
     assert_eq!(finding["object"], "commerce/0");
     assert_eq!(finding["mend"], "vtplan backup run commerce/0");
+    let found = finding["found"].as_str().expect("a text");
     assert!(
-        finding["found"]
-            .as_str()
-            .expect("a text")
-            .contains(&failed.id),
-        "{finding:#}"
+        found.contains(&failed.id) && found.contains("none that is good"),
+        "{found}"
     );
     fs::remove_file(&blocked).expect("what was in the way");
-    take(&lab);
+    let third = take(&lab);
     assert_eq!(overdue(&lab, &path), None);
 
-    // It fires again, once a minute, and keeps the last one.
-    lab.until("two backups by the schedule", |lab| {
-        let all = list(lab);
-        let fired = all.iter().filter(|b| b.requested_by.is_none());
-        let good: Vec<&BackupRecord> = fired.filter(|b| b.is_good()).collect();
-        (good.len() == 1 && good[0].begun_at > failed.begun_at.map(|at| at + 60)).then_some(())
+    // Each firing has one backup, and the schedule keeps the last one.
+    lab.run(&["backup", "remove", &third.id, "--force"])
+        .expect(0);
+    lab.run(&["backup", "remove", &failed.id]).expect(0);
+    let older = fired(&mut lab, &[]);
+    assert!(older.is_good(), "{older:?}");
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(list(&lab), [older.clone()]);
+    of_long_ago(&inside, &older).await;
+    let newer = fired(&mut lab, &[&older.id]);
+    assert!(newer.is_good(), "{newer:?}");
+    lab.until("the older one is gone", |lab| {
+        (list(lab) == [newer.clone()]).then_some(())
     });
-    let mut minutes = BTreeSet::new();
-    for backup in list(&lab).iter().filter(|b| b.requested_by.is_none()) {
-        assert!(minutes.insert(backup.at() / 60), "once for each firing");
-    }
+    let blocked = Path::new(&blocked);
+    assert!(folder_of(blocked, &newer).exists() && !folder_of(blocked, &older).exists());
     let exported = lab.run(&["state", "export"]).expect(0).stdout;
     assert!(
         exported.contains("\"backup-policy\""),
         "the records have it"
     );
-    assert!(exported.contains(&second.id));
+    assert!(exported.contains(&newer.id));
     pool.disconnect().await.expect("the gate");
 }
 
