@@ -3,6 +3,7 @@
 //! out approved plans.
 //!
 //! - [`run`]: an agent's life; [`run_agent`] is what the binary calls.
+//! - [`backup`]: backups of servers' data.
 //! - [`mysqld`]: servers as processes.
 //! - [`tablets`], [`tablet`]: what the records say of this host's tablets, made so.
 //! - [`flavor`]: what differs between MariaDB and MySQL.
@@ -15,6 +16,7 @@
 //! - [`observe`]: the live state, from records and agents; [`submit`]: approved plans in the store.
 
 pub mod address;
+pub mod backup;
 pub mod client;
 pub mod conductor;
 pub mod config;

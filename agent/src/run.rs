@@ -21,6 +21,7 @@ use vtplan_state::model::HostRecord;
 use vtplan_state::store::{Store, unix_millis};
 
 use crate::address;
+use crate::backup;
 use crate::client::{AgentClients, Timeouts};
 use crate::conductor;
 use crate::config::AgentConfig;
@@ -142,6 +143,10 @@ impl Agent {
             health_changes: host.health_changes.subscribe(),
         };
         tasks.spawn(service::serve(listener, service, stopping.subscribe()));
+        tasks.spawn(until(
+            stopping.subscribe(),
+            backup::keeper::keep(host.clone(), tablets.clone(), watch.receiver()),
+        ));
         tasks.spawn(until(
             stopping.subscribe(),
             tablets::supervise(host.clone(), tablets, watch.receiver()),

@@ -127,6 +127,12 @@ impl Sql {
         Ok(self.conn.affected_rows())
     }
 
+    /// Runs a statement that servers do not prepare, however long it takes.
+    pub async fn run_for_long(&mut self, what: &str, statement: &str) -> Result<(), AgentError> {
+        let done = self.conn.query_drop(statement).await;
+        done.map_err(|e| AgentError::sql(what, e))
+    }
+
     /// The rows of a query, as text.
     pub async fn rows(&mut self, what: &str, query: &str) -> Result<Vec<TextRow>, AgentError> {
         let rows: Vec<Row> = match timeout(PATIENCE, self.conn.query(query)).await {

@@ -165,6 +165,8 @@ pub enum Command {
     Workload(commands::workload::WorkloadArgs),
     /// Bring what exists under a spec
     Import(commands::import::ImportArgs),
+    /// Take, list, verify, remove and extract backups of servers' data
+    Backup(commands::backup::BackupArgs),
     /// Save all records of a cluster, and put them back
     State(commands::state::StateArgs),
     /// Show or release the apply lock
@@ -189,6 +191,7 @@ impl Command {
             Self::Workflow(a) => a.wants_json(),
             Self::Import(a) => a.wants_json(),
             Self::State(a) => a.wants_json(),
+            Self::Backup(a) => a.wants_json(),
             Self::Lock(a) => a.wants_json(),
             Self::Drift(a) => a.wants_json(),
             Self::Destroy(a) => a.format == Format::Json,

@@ -119,6 +119,15 @@ pub struct Shard {
     pub primary: Option<TabletAlias>,
     pub term: u64,
     pub tablets: Vec<Tablet>,
+    /// The newest good one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub newest_backup: Option<NewestBackup>,
+}
+
+#[derive(Debug, Serialize)]
+pub struct NewestBackup {
+    pub id: String,
+    pub begun_at: UnixMillis,
 }
 
 #[derive(Debug, Clone, Serialize)]
@@ -220,6 +229,7 @@ impl Picture {
                             fenced: shard.fenced,
                             primary: shard.primary.clone(),
                             term: shard.term,
+                            newest_backup: newest_backup(records, shard),
                             tablets: sorted(
                                 tablets
                                     .map(|t| tablet(t, shard, observed.get(&t.alias)))
@@ -280,6 +290,15 @@ impl Picture {
             .flat_map(|k| &k.shards)
             .flat_map(|s| &s.tablets)
     }
+}
+
+fn newest_backup(records: &Records, shard: &ShardRecord) -> Option<NewestBackup> {
+    let backups = records.backups_of(&shard.keyspace, &shard.shard);
+    let newest = backups.iter().rev().find(|backup| backup.is_good())?;
+    Some(NewestBackup {
+        id: newest.id.clone(),
+        begun_at: newest.at() * 1000,
+    })
 }
 
 fn hosts(gathered: &Gathered, on_host: &BTreeMap<&HostName, usize>) -> Vec<Host> {

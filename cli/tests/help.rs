@@ -29,6 +29,7 @@ fn every_command_explains_itself() {
         "workflow",
         "workload",
         "import",
+        "backup",
         "state",
         "lock",
         "completions",
@@ -49,6 +50,10 @@ fn every_command_explains_itself() {
     for command in ["export", "import", "backup"] {
         let name = format!("help-state-{command}");
         check!(place, name, ["state", command, "--help"]);
+    }
+    for command in ["run", "list", "verify", "remove", "extract"] {
+        let name = format!("help-backup-{command}");
+        check!(place, name, ["backup", command, "--help"]);
     }
     for command in ["cluster", "vitess", "servers", "accounts"] {
         let name = format!("help-import-{command}");
@@ -75,7 +80,7 @@ fn every_help_has_examples() {
         );
         seen += 1;
     }
-    assert_eq!(seen, 23);
+    assert_eq!(seen, 24);
 }
 
 #[test]

@@ -156,6 +156,11 @@ fn without_secrets(live: &mut Live) {
             }
         }
     }
+    for backup in live.records.backups.values_mut() {
+        if !backup.reason.is_empty() {
+            backup.reason = NOT_EXPORTED.to_owned();
+        }
+    }
     for tablet in live.observed.tablets.values_mut() {
         let message = match &mut tablet.server {
             ServerState::Creating { message } | ServerState::Down { message } => message,

@@ -149,6 +149,10 @@ pub fn remove_gates(cell: &CellName) -> StepId {
     format!("remove-gates:{cell}")
 }
 
+pub fn set_backups() -> StepId {
+    "set-backups:schedules".to_owned()
+}
+
 impl Action {
     /// The id of the step that does this.
     pub fn id(&self) -> StepId {
@@ -238,6 +242,7 @@ impl Action {
             Self::DeleteUser { user } => format!("delete-user:{user}"),
             Self::ConfigureGates { cell, .. } => configure_gates(cell),
             Self::RemoveGates { cell } => remove_gates(cell),
+            Self::SetBackups { .. } => set_backups(),
         }
     }
 }

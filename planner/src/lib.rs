@@ -9,6 +9,7 @@
 //! - [`export`]: the live state as a file. [`against`]: plans without a cluster.
 //! - [`vitess`]: a desired state from a Vitess cluster's listings.
 //! - [`workload`]: what a plan does to the statements that run.
+//! - [`backups`]: when they are due, overdue, and not kept any longer.
 //! - [`drift`]: how a cluster has left its spec; [`seen`]: what agents look at closely for it.
 //! - `moving`: what workflows have under way, and so what is left of others.
 //! - [`simulate`]: what the live state is after a step, for tests of the law that a plan, cut
@@ -17,6 +18,7 @@
 //! Everything from `desired` on is pure: no IO, no clock, no randomness, no async.
 
 pub mod against;
+pub mod backups;
 pub mod desired;
 pub mod document;
 pub mod drift;

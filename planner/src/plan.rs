@@ -10,7 +10,7 @@ use vtplan_state::model::{
     VSchemaTable, WorkflowKind, WorkflowName, WorkflowSide,
 };
 
-use crate::desired::ApprovePoint;
+use crate::desired::{ApprovePoint, BackupPolicy};
 use crate::fit::Fit;
 use crate::seen::Deviation;
 
@@ -392,6 +392,11 @@ pub enum Action {
     },
     RemoveGates {
         cell: CellName,
+    },
+    /// Writes what backups are taken, for agents to follow; `None`: none are.
+    SetBackups {
+        before: Option<BackupPolicy>,
+        after: Option<BackupPolicy>,
     },
 }
 

@@ -224,6 +224,10 @@ pub fn describe(step: &Step) -> String {
         Action::DeleteUser { user } => format!("delete user {user}"),
         Action::ConfigureGates { cell, .. } => format!("configure the gates of {cell}"),
         Action::RemoveGates { cell } => format!("remove the gates of {cell}"),
+        Action::SetBackups { after: None, .. } => "stop taking backups".to_owned(),
+        Action::SetBackups {
+            after: Some(after), ..
+        } => format!("set what backups are taken to {}", after.location),
     }
 }
 
@@ -310,7 +314,8 @@ pub fn keyspace_of(step: &Step) -> Option<&KeyspaceName> {
         | Action::AlterUser { .. }
         | Action::DeleteUser { .. }
         | Action::ConfigureGates { .. }
-        | Action::RemoveGates { .. } => None,
+        | Action::RemoveGates { .. }
+        | Action::SetBackups { .. } => None,
     }
 }
 

@@ -49,9 +49,9 @@ use vtplan_planner::spec::{self, Secrets};
 use vtplan_planner::words::bytes;
 use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan, simulate};
 use vtplan_state::model::{
-    CellName, Ending, FlavorKind, GateName, GateRecord, HoldRecord, HostName, HostRecord,
-    KeyspaceName, Measurement, ShardName, Side, SpecRecord, SwitchPhase, TableName, TabletAlias,
-    TabletType, WorkflowSide, WriteSwitch,
+    BackupRecord, CellName, Ending, FlavorKind, GateName, GateRecord, HoldRecord, HostName,
+    HostRecord, KeyspaceName, Measurement, ShardName, Side, SpecRecord, SwitchPhase, TableName,
+    TabletAlias, TabletType, WorkflowSide, WriteSwitch,
 };
 
 #[test]
@@ -263,7 +263,15 @@ impl<'a> World<'a> {
             }
             ["apply-until", id] => self.apply_until(id),
             ["traffic"] => self.traffic(),
-            ["drift"] => self.drift(),
+            ["drift"] => self.drift(0),
+            // Hours since 1970.
+            ["drift", "at", hours] => self.drift(hours.parse::<u64>().unwrap() * 3600),
+            ["backup", shard, "at", hours, state] => self.backup(shard, hours, state),
+            ["backups-to", location] => {
+                let policy = self.live.records.backup_policy.as_mut().unwrap();
+                policy.location = (*location).to_owned();
+                String::new()
+            }
             ["left", what, rest @ ..] => self.left(what, rest),
             ["deviates", alias, name, expected, found] => {
                 self.deviate(alias, name, expected, found)
@@ -439,7 +447,20 @@ impl<'a> World<'a> {
     }
 
     /// What has left the spec, with close looks that find nothing strange.
-    fn drift(&self) -> String {
+    fn backup(&mut self, shard: &str, hours: &str, state: &str) -> String {
+        let (keyspace, shard) = shard.split_once('/').unwrap();
+        let at = hours.parse::<u64>().unwrap() * 3600;
+        let (keyspace, shard) = (keyspace.parse().unwrap(), shard.parse().unwrap());
+        let mut backup = BackupRecord::new(format!("b{hours:0>3}"), keyspace, shard, None, at);
+        backup.state = serde_json::from_value(state.into()).unwrap();
+        backup.begun_at = Some(at);
+        backup.ended_at = Some(at + 60);
+        backup.reason = "the disk is full".to_owned();
+        self.live.records.backups.insert(backup.path(), backup);
+        String::new()
+    }
+
+    fn drift(&self, now: u64) -> String {
         let mut seen = BTreeMap::new();
         for (alias, observed) in &self.live.observed.tablets {
             let tables = observed.tables.iter().flatten();
@@ -464,6 +485,7 @@ impl<'a> World<'a> {
             seen: &seen,
             serving_revision: 0,
             active: None,
+            now,
         });
         let mut out = String::new();
         for f in &found.findings {
@@ -799,6 +821,13 @@ fn detail(action: &Action) -> String {
         Action::SetDurability { from, to, .. } => format!(" ({from} to {to})"),
         Action::ChangeTabletType { from, .. } => format!(" (from {from})"),
         Action::AlterTable { statement, .. } => format!(" ({statement})"),
+        Action::SetBackups {
+            after: Some(after), ..
+        } => format!(
+            " ({} schedules, to {})",
+            after.schedules.len(),
+            after.location
+        ),
         Action::ConfigureGates {
             count, mysql_port, ..
         } => format!(" ({count} on port {mysql_port})"),

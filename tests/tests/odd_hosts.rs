@@ -107,6 +107,7 @@ impl Fleet {
             seen: &looked.seen,
             serving_revision: looked.gathered.serving_revision,
             active: None,
+            now: 0,
         });
         let findings = found.findings.iter();
         findings

@@ -1,6 +1,7 @@
 //! Whether a step that planning does not give any more is done. Planning says nothing of what it
 //! cannot see, so a step is done only when it is also seen to be.
 
+use vtplan_planner::backups;
 use vtplan_planner::live::{ObservedRole, ObservedTablet, RunningServer, ServerState};
 use vtplan_planner::plan::Action;
 use vtplan_state::model::{KeyspaceName, ShardName, Side, TabletAlias, TabletType, WorkflowRecord};
@@ -109,6 +110,9 @@ pub fn is_done(action: &Action, seen: &Gathered) -> bool {
         } => {
             let config = records.gate_configs.get(cell);
             config.is_some_and(|config| config.count == *count && config.mysql_port == *mysql_port)
+        }
+        Action::SetBackups { after, .. } => {
+            backups::policy(records.backup_policy.as_ref()).as_ref() == after.as_ref()
         }
         Action::RemoveGates { cell } => !records.gate_configs.contains_key(cell),
     }

@@ -32,6 +32,7 @@
 //!   nothing is removed yet), `conductor.end:sealed`, `conductor.end:dropped` (a MoveTables' tables),
 //!   `conductor.end:cleared` (all but the records);
 //! - a VSchema that brings sequences: `conductor.vschema:holding`, `conductor.vschema:raised`;
+//! - a backup: `backup.copying` (files are being copied, or just were, and none is published);
 //! - `conductor.before-end`: all is done, and the plan is still recorded as running.
 
 use std::collections::HashMap;

@@ -4,11 +4,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use vtplan_planner::backups;
 use vtplan_planner::live::{ObservedRole, ServerState};
 use vtplan_planner::plan::{Action, Step};
 use vtplan_state::model::{
-    CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, RoutingRules, ServerAddress,
-    ShardName, ShardRecord, TabletAlias, TabletRecord, TabletServer, UserRecord, VSchemaKeyspace,
+    BackupPolicyRecord, CellRecord, GateConfigRecord, KeyspaceName, KeyspaceRecord, RoutingRules,
+    ServerAddress, ShardName, ShardRecord, TabletAlias, TabletRecord, TabletServer, UserRecord,
+    VSchemaKeyspace,
 };
 use vtplan_state::store::{Compare, Op, Txn};
 
@@ -55,6 +57,7 @@ pub fn kind(action: &Action) -> &'static str {
         Action::DeleteUser { .. } => "delete-user",
         Action::ConfigureGates { .. } => "configure-gates",
         Action::RemoveGates { .. } => "remove-gates",
+        Action::SetBackups { .. } => "set-backups",
     }
 }
 
@@ -359,6 +362,21 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
             Ok(to.change(keys.gate_config(cell), &[], put).await?)
         }
         Action::RemoveGates { cell } => Ok(to.delete(keys.gate_config(cell), &[]).await?),
+        Action::SetBackups { after: None, .. } => Ok(to.delete(keys.backup_policy(), &[]).await?),
+        Action::SetBackups {
+            after: Some(after), ..
+        } => {
+            let now = to.world.now() / 1000;
+            let put = |old: Option<BackupPolicyRecord>| {
+                let record = backups::record(after, old.as_ref(), now);
+                Ok(if old.as_ref() == Some(&record) {
+                    Change::Nothing
+                } else {
+                    Change::Put(record)
+                })
+            };
+            Ok(to.change(keys.backup_policy(), &[], put).await?)
+        }
     }
 }
 

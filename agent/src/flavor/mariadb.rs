@@ -207,6 +207,11 @@ impl Flavor for MariaDb {
         statements
     }
 
+    fn start_from(&self, position: &str) -> Vec<String> {
+        // What a primary has written itself stands in its binlog alone, which is not copied.
+        vec![format!("SET GLOBAL gtid_slave_pos = {}", literal(position))]
+    }
+
     fn start_replication(&self) -> &'static str {
         "START SLAVE"
     }

@@ -166,6 +166,13 @@ pub trait Flavor: Send + Sync + std::fmt::Debug {
         None
     }
 
+    /// What a server on a copy of another one's data is told before it replicates for the first time, so
+    /// that it asks its source for what comes after the copy's position. May be run again.
+    fn start_from(&self, position: &str) -> Vec<String> {
+        let _ = position;
+        Vec::new()
+    }
+
     /// Configures replication from a source, by GTID, while it is stopped. `fresh`: it was not a
     /// replica before.
     fn attach(&self, source: &Source, credentials: &Credentials, fresh: bool) -> Vec<String>;

@@ -90,6 +90,10 @@ impl TabletDir {
     pub fn role_file(&self) -> PathBuf {
         self.path.join("role.json")
     }
+    /// There from when a server's data was made of a backup until the server knows where to go on.
+    pub fn seeded_file(&self) -> PathBuf {
+        self.path.join("seeded.json")
+    }
     pub fn accounts_file(&self) -> PathBuf {
         self.path.join("accounts.json")
     }
@@ -107,6 +111,16 @@ impl TabletDir {
 
     /// Makes the folder with a copy of `template` as its data. Takes long: for a blocking thread.
     pub fn create(&self, template: &Path, marker: &Marker, sync: bool) -> Result<(), AgentError> {
+        self.check_socket()?;
+        self.check_space(template)?;
+        let made = self.fill(template, marker, sync);
+        if made.is_err() {
+            self.give_up();
+        }
+        made
+    }
+
+    fn check_socket(&self) -> Result<(), AgentError> {
         let socket = self.socket();
         if socket.as_os_str().len() > MAX_SOCKET_PATH {
             return Err(AgentError::Refused(format!(
@@ -114,14 +128,39 @@ impl TabletDir {
                 socket.display()
             )));
         }
-        self.check_space(template)?;
+        Ok(())
+    }
+
+    /// Begins the folder: `data` in what this gives is for the caller to make. Nobody else reaches it.
+    pub fn begin(&self) -> Result<PathBuf, AgentError> {
+        self.check_socket()?;
         let tmp = self.beside(TMP);
-        let made = self.fill(&tmp, template, marker, sync);
-        if made.is_err() {
-            // What is in the way of the next try, and on a full disk of everybody.
-            let _ = fs::remove_dir_all(&tmp);
-        }
-        made
+        let begun = remove(&tmp)
+            .and_then(|()| fs::create_dir(&tmp))
+            // Until the accounts have passwords nobody else may reach the server's socket.
+            .and_then(|()| set_mode(&tmp, 0o700));
+        begun.map_err(|e| self.not_made(&tmp, e))?;
+        Ok(tmp)
+    }
+
+    /// Makes what was begun the folder.
+    pub fn finish(&self, marker: &Marker) -> Result<(), AgentError> {
+        let tmp = self.beside(TMP);
+        fs::create_dir(tmp.join("tmp")).map_err(|e| self.not_made(&tmp, e))?;
+        write_json(&tmp.join("tablet.json"), marker)?;
+        fs::rename(&tmp, &self.path)
+            .and_then(|()| sync_dir(&self.tablets_dir))
+            .map_err(|e| self.not_made(&self.path, e))
+    }
+
+    /// Removes what was begun: it is in the way of the next try, and on a full disk of everybody.
+    pub fn give_up(&self) {
+        let _ = fs::remove_dir_all(self.beside(TMP));
+    }
+
+    fn not_made(&self, path: &Path, error: io::Error) -> AgentError {
+        let what = format!("the folder of tablet {} cannot be made", self.alias);
+        AgentError::io(path, what, error)
     }
 
     /// Makes the folder of a tablet whose data is elsewhere: it holds what the agent remembers.
@@ -162,27 +201,10 @@ impl TabletDir {
         })
     }
 
-    fn fill(
-        &self,
-        tmp: &Path,
-        template: &Path,
-        marker: &Marker,
-        sync: bool,
-    ) -> Result<(), AgentError> {
-        let failed = |path: &Path, e| {
-            let what = format!("the folder of tablet {} cannot be made", self.alias);
-            AgentError::io(path, what, e)
-        };
-        remove(tmp).map_err(|e| failed(tmp, e))?;
-        fs::create_dir(tmp).map_err(|e| failed(tmp, e))?;
-        // Until the accounts have passwords nobody else may reach the server's socket.
-        set_mode(tmp, 0o700).map_err(|e| failed(tmp, e))?;
-        copy_dir(template, &tmp.join("data"), sync).map_err(|e| failed(tmp, e))?;
-        fs::create_dir(tmp.join("tmp")).map_err(|e| failed(tmp, e))?;
-        write_json(&tmp.join("tablet.json"), marker)?;
-        fs::rename(tmp, &self.path)
-            .and_then(|()| sync_dir(&self.tablets_dir))
-            .map_err(|e| failed(&self.path, e))
+    fn fill(&self, template: &Path, marker: &Marker, sync: bool) -> Result<(), AgentError> {
+        let tmp = self.begin()?;
+        copy_dir(template, &tmp.join("data"), sync).map_err(|e| self.not_made(&tmp, e))?;
+        self.finish(marker)
     }
 
     /// Lets other users come to the socket, once the accounts have passwords.

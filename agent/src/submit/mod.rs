@@ -5,10 +5,12 @@
 //! [`request_stop`] ends it early, [`list`] and [`load`] read what was and is.
 //!
 //! [`operation`] is the same for what is asked of one workflow by hand; [`approve`], [`set_paused`]
-//! and [`request_vdiff`] change what a person decides of a workflow.
+//! and [`request_vdiff`] change what a person decides of a workflow; [`request_backup`],
+//! [`request_check`] and [`remove_backup`] are for backups.
 
 mod attach;
-mod id;
+mod backup;
+pub(crate) mod id;
 mod stored;
 mod workflow;
 
@@ -28,6 +30,7 @@ use crate::client::AgentClients;
 use crate::observe::{self, ObserveError};
 
 pub use attach::{PlanPicture, PlanUpdate, attach};
+pub use backup::{remove_backup, request_backup, request_check};
 pub use stored::{PlanSummary, StoredPlan, active, list, load};
 pub use workflow::{OperationPlan, approve, operation, plan_operation, request_vdiff, set_paused};
 

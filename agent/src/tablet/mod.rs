@@ -3,12 +3,14 @@
 //! Each tablet has a task of its own ([`task`]) that compares what should be with what is, about
 //! once a second and whenever the records change: [`server`] gets the mysqld up, [`accounts`]
 //! makes vtplan's accounts, [`role`] makes it a primary or a replica. What others ask of a tablet
-//! over gRPC is in [`requests`], [`fence`], [`tables`] and [`canonical`]; [`deviations`] and [`inspect`]
+//! over gRPC is in [`requests`], [`fence`], [`tables`] and [`canonical`]; [`backup`] copies its
+//! data; [`deviations`] and [`inspect`]
 //! are for those who look for drift. What is otherwise where the server was there before vtplan is in
 //! [`adopted`].
 
 pub mod accounts;
 mod adopted;
+pub mod backup;
 pub mod canonical;
 mod deviations;
 pub mod fence;

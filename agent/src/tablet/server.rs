@@ -7,7 +7,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 use tracing::{info, warn};
 use vtplan_planner::live::ServerState;
-use vtplan_state::model::TabletRecord;
+use vtplan_state::model::{Records, TabletRecord};
 
 use super::Tablet;
 use crate::error::AgentError;
@@ -63,6 +63,7 @@ impl Tablet {
     pub(super) async fn bring_up(
         &self,
         server: &mut Server,
+        records: &Records,
     ) -> Result<Option<ServerState>, AgentError> {
         if self.is_adopted() {
             return self.take_up(server).await;
@@ -77,7 +78,7 @@ impl Tablet {
                 },
                 String::new(),
             );
-            if let Err(error) = self.make_folder().await {
+            if let Err(error) = self.make_folder(records).await {
                 self.pause(server, LONGEST_WAIT);
                 server.last_death = error.to_string();
                 return Err(error);
@@ -130,13 +131,16 @@ impl Tablet {
         Ok(None)
     }
 
-    async fn make_folder(&self) -> Result<(), AgentError> {
+    async fn make_folder(&self, records: &Records) -> Result<(), AgentError> {
         let (host, record) = (&self.host, self.record());
         if record.flavor != host.flavor.kind() {
             return Err(AgentError::Refused(format!(
                 "tablet {} is to run {}, but the server program of host {} is {}",
                 self.alias, record.flavor, host.name, host.program.version
             )));
+        }
+        if self.seed(records).await {
+            return Ok(());
         }
         let template = host.templates.get(&host.program, &*host.flavor).await?;
         let marker = self.new_marker(host.program.version.to_string());
@@ -296,6 +300,7 @@ impl Tablet {
             self.make_accounts().await?;
         }
         self.verify(&mut sql).await?;
+        self.go_on_from_backup(&mut sql).await?;
         self.drop_scratch(&mut sql).await?;
         Ok(Ok(sql))
     }

@@ -100,7 +100,7 @@ impl Tablet {
                 .lock()
                 .unwrap_or_else(std::sync::PoisonError::into_inner) = record.clone();
         }
-        match self.bring_up(server).await {
+        match self.bring_up(server, snapshot).await {
             Ok(None) => {}
             Ok(Some(state)) => {
                 self.set_status(state, String::new());

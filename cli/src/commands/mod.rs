@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod apply;
+pub mod backup;
 pub mod completions;
 pub mod convert;
 pub mod destroy;
@@ -60,6 +61,7 @@ pub fn dispatch(cli: Cli) -> Outcome {
         Command::Workflow(args) => block_on(workflow::run(args, &global)),
         Command::Workload(args) => block_on(workload::run(args, &global)),
         Command::Import(args) => block_on(import::run(args, &global)),
+        Command::Backup(args) => block_on(backup::run(args, &global)),
         Command::State(args) => block_on(state::run(args, &global)),
         Command::Lock(args) => block_on(lock::run(args, &global)),
         Command::Completions(args) => completions::run(args, &global),

@@ -157,7 +157,16 @@ pub fn keyspace(keyspace: &Keyspace) -> String {
 }
 
 pub fn shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> String {
-    let mut table = Table::new(["SHARD", "TABLET", "TYPE", "PLACE", "STATE", "LAG", "SERVER"]);
+    let mut table = Table::new([
+        "SHARD",
+        "TABLET",
+        "TYPE",
+        "PLACE",
+        "STATE",
+        "LAG",
+        "SERVER",
+        "NEWEST BACKUP",
+    ]);
     for shard in shards {
         let mut name = shard.name.to_string();
         if let Some(what) = serving(shard) {
@@ -167,6 +176,7 @@ pub fn shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> String {
             table.row([
                 name.clone(),
                 "none".dimmed().to_string(),
+                String::new(),
                 String::new(),
                 String::new(),
                 String::new(),
@@ -191,6 +201,10 @@ pub fn shards<'a>(shards: impl Iterator<Item = &'a Shard>) -> String {
                     .lag_seconds
                     .map_or_else(String::new, |s| format!("{s} s")),
                 tablet.version.clone(),
+                match &shard.newest_backup {
+                    Some(backup) if i == 0 => when::utc(backup.begun_at),
+                    _ => String::new(),
+                },
             ]);
         }
     }

@@ -53,6 +53,8 @@ fn work(step: &Step) -> (&'static str, &'static str) {
         Action::DeleteUser { .. } => ("delete", "user"),
         Action::ConfigureGates { .. } => ("set", "gate configuration"),
         Action::RemoveGates { .. } => ("delete", "gate configuration"),
+        Action::SetBackups { after: None, .. } => ("delete", "backup configuration"),
+        Action::SetBackups { .. } => ("set", "backup configuration"),
     }
 }
 

@@ -187,6 +187,18 @@ fn other(step: &Step) -> Option<Item> {
             item
         }
         Action::RemoveGates { cell } => Item::of(step, Sign::Delete, format!("gates of {cell}")),
+        Action::SetBackups { before, after } => {
+            let sign = match (before, after) {
+                (None, _) => Sign::Create,
+                (_, None) => Sign::Delete,
+                _ => Sign::Change,
+            };
+            let item = Item::of(step, sign, "backup schedules");
+            match after {
+                Some(after) => item.detail(format!("to {}", after.location)),
+                None => item,
+            }
+        }
         Action::MendRouting { before, after } => {
             let text = |rules| serde_json::to_string_pretty(rules).unwrap_or_default();
             let mut item = Item::of(step, Sign::Change, "routing rules");

@@ -20,7 +20,8 @@ pub enum Verb {
 
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 pub struct Object {
-    /// `cell`, `keyspace`, `shard`, `tablet`, `server`, `table`, `vschema`, `workflow`, `user`, `gates`.
+    /// `cell`, `keyspace`, `shard`, `tablet`, `server`, `table`, `vschema`, `workflow`, `user`, `gates`,
+    /// `backups`.
     #[serde(rename = "type")]
     pub kind: &'static str,
     /// `customer/-80`, `customer/-80:corder`, `zone1-0000000100`, ...
@@ -348,5 +349,13 @@ pub fn of(action: &Action) -> Change {
             Change::new(Alter, "gates", cell, Value::Null, after)
         }
         Action::RemoveGates { cell } => Change::new(Delete, "gates", cell, json!({}), Value::Null),
+        Action::SetBackups { before, after } => {
+            let how = match (before, after) {
+                (None, _) => Create,
+                (_, None) => Delete,
+                _ => Alter,
+            };
+            Change::new(how, "backups", "schedules", json!(before), json!(after))
+        }
     }
 }

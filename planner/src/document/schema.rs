@@ -194,6 +194,7 @@ const KINDS: &[(&str, &[Field])] = &[
         &[CELL, ("count", Number, true), ("mysql_port", Port, true)],
     ),
     ("remove-gates", &[CELL]),
+    ("set-backups", &[]),
 ];
 
 /// The kinds of steps that documents may have.
@@ -700,6 +701,7 @@ fn step(kind: &str, fields: &[Field]) -> Value {
                 json!({ "enum": [
                     "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "workflow", "routing-rules", "hold", "user",
                     "gates",
+                "backups",
                 ]}),
                 true,
             ),

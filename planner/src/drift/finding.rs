@@ -36,6 +36,8 @@ pub enum Kind {
     User,
     /// The configuration of a cell's gates is another one.
     GateConfig,
+    /// What backups are taken is not what the spec says.
+    BackupConfig,
     /// Routing rules are not those of the workflows that run.
     RoutingRules,
     /// The spec asks for more, or other, than what was applied.
@@ -74,6 +76,8 @@ pub enum Kind {
     OrphanHold,
     /// A shard is fenced, or its reads are routed elsewhere, and no workflow does that.
     OrphanShardState,
+    /// A shard's newest backup is older than its schedule says, or the last one failed.
+    BackupOverdue,
     /// A gate serves by older records.
     GateBehind,
     /// Fewer gates are alive than asked for.
@@ -81,7 +85,7 @@ pub enum Kind {
 }
 
 impl Kind {
-    pub const ALL: [Self; 36] = [
+    pub const ALL: [Self; 38] = [
         Self::RecordMissing,
         Self::RecordExtra,
         Self::TabletMissing,
@@ -97,6 +101,7 @@ impl Kind {
         Self::Vschema,
         Self::User,
         Self::GateConfig,
+        Self::BackupConfig,
         Self::RoutingRules,
         Self::NotApplied,
         Self::NoPlan,
@@ -116,6 +121,7 @@ impl Kind {
         Self::OrphanFence,
         Self::OrphanHold,
         Self::OrphanShardState,
+        Self::BackupOverdue,
         Self::GateBehind,
         Self::GatesMissing,
     ];
@@ -137,6 +143,7 @@ impl Kind {
             Self::Vschema => "vschema",
             Self::User => "user",
             Self::GateConfig => "gate-config",
+            Self::BackupConfig => "backup-config",
             Self::RoutingRules => "routing-rules",
             Self::NotApplied => "not-applied",
             Self::NoPlan => "no-plan",
@@ -156,6 +163,7 @@ impl Kind {
             Self::OrphanFence => "orphan-fence",
             Self::OrphanHold => "orphan-hold",
             Self::OrphanShardState => "orphan-shard-state",
+            Self::BackupOverdue => "backup-overdue",
             Self::GateBehind => "gate-behind",
             Self::GatesMissing => "gates-missing",
         }

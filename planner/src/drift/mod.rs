@@ -6,6 +6,7 @@
 //! and parked rows) is not drift. Three mend: agents what they keep right by themselves, so that it is
 //! only found while it lasts; `vtplan apply`, after an approval; and people, who are told the command.
 
+mod backups;
 mod finding;
 mod gates;
 mod leftovers;
@@ -37,6 +38,8 @@ pub struct Input<'a> {
     pub serving_revision: Revision,
     /// Ids of the steps of the plan that is being carried out.
     pub active: Option<&'a BTreeSet<String>>,
+    /// Seconds since 1970: backups become overdue by themselves.
+    pub now: u64,
 }
 
 /// What was found.
@@ -61,6 +64,7 @@ pub fn find(input: &Input<'_>) -> Drift {
     servers::find(input, &moving, &mut found);
     leftovers::find(input, &mut found);
     gates::find(input, &mut found);
+    backups::find(input, &mut found);
     for workflow in input.live.records.all_workflows() {
         found
             .under_way

@@ -182,6 +182,11 @@ fn of_step(input: &Input<'_>, step: &Step, found: &mut Drift) {
             "another configuration, or none",
         ),
         Action::RemoveGates { .. } => finding(Kind::GateConfig, "no gates", "a configuration"),
+        Action::SetBackups { .. } => finding(
+            Kind::BackupConfig,
+            "what the spec says",
+            "another configuration, or none",
+        ),
         Action::MendServer { deviations, .. } => {
             for deviation in deviations {
                 found.findings.push(of_deviation(step, object, deviation));

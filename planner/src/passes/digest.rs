@@ -49,7 +49,7 @@ pub fn live_digest(live: &Live) -> String {
     of(&(
         records.cluster.as_ref().map(|c| &c.name),
         records.spec.as_ref().map(|s| &s.digest),
-        (cells, hosts, &records.gate_configs),
+        (cells, hosts, &records.gate_configs, &records.backup_policy),
         (&records.keyspaces, &records.vschemas, shards),
         (&records.tablets, &records.users, &records.routing, holds),
         (observed, &live.observed.canonical),

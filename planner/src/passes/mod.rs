@@ -6,6 +6,7 @@
 //! pass says how.
 
 mod alteration;
+mod backups;
 mod cells;
 mod definitions;
 pub mod digest;
@@ -153,6 +154,7 @@ fn find(view: &view::View, destroy: bool) -> Survey {
         left::steps(view, &mut draft, &shards);
     }
     gates::steps(view, &mut draft);
+    backups::steps(view, &mut draft);
     users::steps(view, &mut draft);
     removal::steps(view, &mut draft, &moves, &previous, &shards, destroy);
     policy::check(desired, &mut draft);

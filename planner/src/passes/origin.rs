@@ -130,6 +130,12 @@ impl<'a> Applied<'a> {
                 now.is_some_and(|now| then == value(now).as_ref())
             }
             Action::RemoveGates { cell } => previous.other(&["gates", cell.as_str()]).is_none(),
+            // Versions that wrote no such record applied specs that have backups.
+            Action::SetBackups { before: None, .. } => false,
+            Action::SetBackups { .. } => {
+                let then = previous.other(&["backups"]).filter(|b| !b.is_null());
+                then == self.desired.backups.as_ref().and_then(value).as_ref()
+            }
             // What moves, moves because a spec, or a person by `vtplan workflow`, has said so.
             Action::StartWorkflow { .. }
             | Action::WaitForCopy { .. }

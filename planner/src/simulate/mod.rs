@@ -269,6 +269,12 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
             };
             records.gate_configs.insert(cell.clone(), record);
         }
+        Action::SetBackups { after, .. } => {
+            records.backup_policy = after.as_ref().map(|after| {
+                // When it is done decides since when it holds.
+                crate::backups::record(after, records.backup_policy.as_ref(), 0)
+            });
+        }
         Action::RemoveGates { cell } => {
             records.gate_configs.remove(cell);
         }

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use vtplan_planner::desired::{
-    Adopt, ChangePolicy, Desired, DesiredGates, DesiredKeyspace, DesiredTable, DesiredTablets,
-    DesiredUser, OnRemove, PasswordSource, Pin,
+    Adopt, BackupPolicy, BackupSchedule, ChangePolicy, Desired, DesiredGates, DesiredKeyspace,
+    DesiredTable, DesiredTablets, DesiredUser, OnRemove, PasswordSource, Pin,
 };
 use vtplan_planner::live::{Canonical, Live};
 use vtplan_planner::{make_steps, simulate};
@@ -434,7 +434,16 @@ pub fn desired(shape: &Shape, hosts: &[HostShape]) -> Desired {
         keyspaces,
         changes: ChangePolicy::default(),
         drift: Default::default(),
-        backups: None,
+        // They come, change and go with the users, so that no case is longer for them.
+        backups: (shape.users.len() == 1).then(|| BackupPolicy {
+            location: "file:///backups".to_owned(),
+            schedules: vec![BackupSchedule {
+                keyspaces: vec!["*".to_owned()],
+                cron: "@daily".to_owned(),
+                keep_last: Some(1 + u32::from(shape.users[0].1)),
+                keep_days: None,
+            }],
+        }),
         policy: Default::default(),
         gates: shape
             .gates

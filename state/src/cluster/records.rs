@@ -11,6 +11,8 @@ use crate::store::{Change, Entry, Listing, StoreError};
 /// What of the cluster belongs to [`Records`]; no prefix is the start of another.
 pub fn prefixes(keys: &Keys) -> Vec<String> {
     [
+        "backup-policy",
+        "backups/",
         "cells/",
         "cluster",
         "gate-config/",
@@ -89,6 +91,9 @@ enum Place {
     Tablet(TabletAlias),
     Routing,
     Rates,
+    BackupPolicy,
+    /// By its path: `KEYSPACE/SHARD/ID`.
+    Backup(String),
     User(String),
     Workflow(KeyspaceName, WorkflowName),
     Hold(String),
@@ -104,6 +109,11 @@ impl Place {
             ["spec"] => Self::Spec,
             ["routing"] => Self::Routing,
             ["rates"] => Self::Rates,
+            ["backup-policy"] => Self::BackupPolicy,
+            ["backups", keyspace, shard, _] => {
+                let _: (KeyspaceName, ShardName) = (keyspace.parse().ok()?, shard.parse().ok()?);
+                Self::Backup(rest.strip_prefix("backups/")?.to_owned())
+            }
             ["cells", cell] => Self::Cell(cell.parse().ok()?),
             ["hosts", host] => Self::Host(host.parse().ok()?),
             ["gates", gate] => Self::Gate(gate.parse().ok()?),
@@ -140,6 +150,8 @@ impl Place {
             | Self::GateConfig(_)
             | Self::Workflow(..)
             | Self::Rates
+            | Self::BackupPolicy
+            | Self::Backup(_)
             | Self::User(_) => false,
         }
     }
@@ -192,6 +204,8 @@ fn put(
         Place::Spec => records.spec = Some(entry.json()?),
         Place::Routing => records.routing = entry.json()?,
         Place::Rates => records.rates = entry.json()?,
+        Place::BackupPolicy => records.backup_policy = Some(entry.json()?),
+        Place::Backup(path) => drop(records.backups.insert(path, entry.json()?)),
         Place::Cell(name) => drop(records.cells.insert(name, entry.json()?)),
         Place::Host(name) => drop(records.hosts.insert(name, entry.json()?)),
         Place::Gate(name) => drop(records.gates.insert(name, entry.json()?)),
@@ -225,6 +239,8 @@ fn delete(records: &mut Records, keys: &Keys, key: &str) -> Touched {
         Place::Spec => records.spec = None,
         Place::Routing => records.routing = Default::default(),
         Place::Rates => records.rates = Default::default(),
+        Place::BackupPolicy => records.backup_policy = None,
+        Place::Backup(path) => drop(records.backups.remove(&path)),
         Place::Cell(name) => drop(records.cells.remove(&name)),
         Place::Host(name) => drop(records.hosts.remove(&name)),
         Place::Gate(name) => drop(records.gates.remove(&name)),

@@ -26,6 +26,13 @@ impl Export {
         if !records.rates.is_empty() {
             entries.put(keys.rates(), &records.rates);
         }
+        if let Some(policy) = &records.backup_policy {
+            entries.put(keys.backup_policy(), policy);
+        }
+        for record in records.backups.values() {
+            let key = keys.backup(&record.keyspace, &record.shard, &record.id);
+            entries.put(key, record);
+        }
         if let Some(spec) = &records.spec {
             entries.put(keys.spec(), spec);
         }

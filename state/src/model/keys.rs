@@ -52,6 +52,25 @@ impl Keys {
     pub fn gate_config(&self, cell: &CellName) -> String {
         self.under(&format!("gate-config/{cell}"))
     }
+    /// What backups are to be taken.
+    pub fn backup_policy(&self) -> String {
+        self.under("backup-policy")
+    }
+    /// Prefix of all backups.
+    pub fn all_backups(&self) -> String {
+        self.under("backups/")
+    }
+    /// Prefix of a shard's backups.
+    pub fn backups(&self, keyspace: &KeyspaceName, shard: &ShardName) -> String {
+        self.under(&format!("backups/{keyspace}/{shard}/"))
+    }
+    pub fn backup(&self, keyspace: &KeyspaceName, shard: &ShardName, id: &str) -> String {
+        self.under(&format!("backups/{keyspace}/{shard}/{id}"))
+    }
+    /// Whoever takes a backup of a shard, or removes one, holds it.
+    pub fn backup_lock(&self, keyspace: &KeyspaceName, shard: &ShardName) -> String {
+        self.under(&format!("locks/backups/{keyspace}/{shard}"))
+    }
     pub fn keyspace(&self, keyspace: &KeyspaceName) -> String {
         self.under(&format!("keyspaces/{keyspace}"))
     }

@@ -2,6 +2,7 @@
 //! so that the planner can use all of it. Each record is one JSON value under one key (see [`keys`]).
 
 pub mod address;
+pub mod backup;
 pub mod cluster;
 pub mod gate;
 pub mod history;
@@ -20,6 +21,9 @@ pub mod vschema;
 pub mod workflow;
 
 pub use address::ServerAddress;
+pub use backup::{
+    BackupCheck, BackupMethod, BackupPolicyRecord, BackupRecord, BackupScheduleRecord, BackupState,
+};
 pub use cluster::{CellRecord, ClusterRecord, Credentials, RECORD_FORMAT, SpecRecord};
 pub use gate::{GATE_CONNECTIONS, GateConfigRecord, GateRecord};
 pub use history::HistoryRecord;

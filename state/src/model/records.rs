@@ -6,9 +6,10 @@ use serde::{Deserialize, Serialize};
 
 use super::names::{CellName, GateName, HostName, KeyspaceName, WorkflowName};
 use super::{
-    CellRecord, ClusterRecord, GateConfigRecord, GateRecord, HoldRecord, HostRecord,
-    KeyspaceRecord, RatesRecord, Revision, RoutingRules, ShardName, ShardRecord, SpecRecord,
-    TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace, WorkflowRecord,
+    BackupPolicyRecord, BackupRecord, CellRecord, ClusterRecord, GateConfigRecord, GateRecord,
+    HoldRecord, HostRecord, KeyspaceRecord, RatesRecord, Revision, RoutingRules, ShardName,
+    ShardRecord, SpecRecord, TabletAlias, TabletRecord, UserRecord, VSchemaKeyspace,
+    WorkflowRecord,
 };
 
 /// What the store holds of a cluster, read at one revision: everything that plans are made from
@@ -37,6 +38,13 @@ pub struct Records {
     pub holds: BTreeMap<String, HoldRecord>,
     #[serde(default, skip_serializing_if = "RatesRecord::is_empty")]
     pub rates: RatesRecord,
+    /// `None`: no spec that was applied has backups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub backup_policy: Option<BackupPolicyRecord>,
+    /// By `KEYSPACE/SHARD/ID`, so those of a shard stand together. A shard may be gone whose backups are
+    /// there.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub backups: BTreeMap<String, BackupRecord>,
 }
 
 impl Records {
@@ -66,6 +74,16 @@ impl Records {
         self.tablets
             .values()
             .filter(move |t| t.keyspace == *keyspace && t.shard == *shard)
+    }
+
+    /// The backups of one shard, the oldest first.
+    pub fn backups_of(&self, keyspace: &KeyspaceName, shard: &ShardName) -> Vec<&BackupRecord> {
+        let prefix = format!("{keyspace}/{shard}/");
+        let of_shard = self.backups.range(prefix.clone()..);
+        let of_shard = of_shard.take_while(|(path, _)| path.starts_with(&prefix));
+        let mut backups: Vec<&BackupRecord> = of_shard.map(|(_, backup)| backup).collect();
+        backups.sort_by_key(|backup| backup.order());
+        backups
     }
 
     pub fn workflow(

@@ -363,6 +363,7 @@ fn records_of(keys: &Keys, action: &Action) -> BTreeSet<String> {
         Action::CreateUser { user, .. }
         | Action::AlterUser { user, .. }
         | Action::DeleteUser { user } => vec![keys.user(user)],
+        Action::SetBackups { .. } => vec![keys.backup_policy()],
         Action::ConfigureGates { cell, .. } | Action::RemoveGates { cell } => {
             vec![keys.gate_config(cell)]
         }

@@ -153,6 +153,7 @@ async fn report(args: &DriftArgs, global: &Global, desired: &Desired) -> Result<
         seen: &looked.seen,
         serving_revision: looked.gathered.serving_revision,
         active: active.as_ref(),
+        now: when::now() / 1000,
     });
     let history = history(&cluster).await?;
     Ok(Report {
