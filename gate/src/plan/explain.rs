@@ -207,6 +207,14 @@ fn place(group: &Group, values: &Values<'_>) -> Place {
     match group {
         Group::Shard(_) => Place::One("the keyspace id that its table is pinned to".to_owned()),
         Group::Keys(keys) => keyed(keys, values),
+        Group::Lookup(keys) => {
+            let by = format!("lookup `{}`", keys.lookup.name);
+            match keys.tuples.as_slice() {
+                [] => Place::Any,
+                [_] if keys.is_unique() => Place::One(by),
+                _ => Place::Some(by),
+            }
+        }
         Group::Unrestricted(Some(table)) => Place::All(unrestricted(table)),
         Group::Unrestricted(None) => Place::All("nothing in it tells the shard".to_owned()),
     }

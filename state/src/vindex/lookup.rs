@@ -209,10 +209,7 @@ mod tests {
             "did you mean `write_only`",
             "use `consistent_lookup`",
         ] {
-            assert!(
-                all.iter().any(|e| e.contains(part)),
-                "{part}: {all:#?}"
-            );
+            assert!(all.iter().any(|e| e.contains(part)), "{part}: {all:#?}");
         }
     }
 }

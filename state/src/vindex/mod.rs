@@ -122,7 +122,9 @@ pub trait Vindex: fmt::Debug + Send + Sync {
 pub enum VindexError {
     #[error("vindex type `{vindex_type}` is not known{hint}")]
     UnknownType { vindex_type: String, hint: String },
-    #[error("vindex type `{vindex_type}` keeps what a hash was made of instead of keyspace ids, which this version does not serve: use `{instead}`")]
+    #[error(
+        "vindex type `{vindex_type}` keeps what a hash was made of instead of keyspace ids, which this version does not serve: use `{instead}`"
+    )]
     Lookup {
         vindex_type: String,
         instead: &'static str,
