@@ -305,9 +305,14 @@ impl InsertTemplate {
                 key: row
                     .key
                     .iter()
-                    .map(|part| match part {
-                        KeyPart::Value(value) => text.values.get(*value).map(owned),
-                        KeyPart::Sequence => None,
+                    .map(|part| match (part, &row.sequence) {
+                        (KeyPart::Value(value), _) => text.values.get(*value).map(owned),
+                        (KeyPart::Sequence, Some(SequenceColumn::Given(_, Some(value))))
+                            if !generated =>
+                        {
+                            text.values.get(*value).map(owned)
+                        }
+                        (KeyPart::Sequence, _) => None,
                     })
                     .collect(),
                 key_sql: self.sql_of(row, &row.key, *generated, text),
