@@ -66,19 +66,17 @@ fn id_of(customer: i64) -> Vec<u8> {
     }
 }
 
+type Customer = (i64, Option<String>, String, Option<i64>, Option<String>);
+
 /// Every row is in its lookups; no unique value is there twice. Gives what lookups have beside, which
 /// is what somebody who died has left.
 async fn check(lab: &Lab) -> usize {
-    let mut rows: Vec<(i64, Option<String>, String, Option<i64>, Option<String>)> = Vec::new();
+    let mut rows: Vec<Customer> = Vec::new();
     for uid in [200, 300] {
         let mut conn = lab.admin(uid, "customer").await;
         let sql =
             "SELECT customer_id, LOWER(email), LOWER(name), city, LOWER(street) FROM customer";
-        rows.extend(
-            conn.query::<(i64, Option<String>, String, Option<i64>, Option<String>), _>(sql)
-                .await
-                .unwrap(),
-        );
+        rows.extend(conn.query::<Customer, _>(sql).await.unwrap());
     }
     let emails = entries(
         lab,

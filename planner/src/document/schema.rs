@@ -627,6 +627,11 @@ fn route() -> Value {
                 json!({ "type": "boolean", "description": "Several shards are written to." }),
                 false,
             ),
+            (
+                "lookup",
+                text("The lookup vindex that is asked first."),
+                false,
+            ),
             ("error", count("MySQL's number of the error."), false),
             ("text", text("For people."), true),
             ("why", text("Why it is not better, or the error."), false),

@@ -175,16 +175,14 @@ impl Walker<'_> {
                 keyspace,
                 ..
             }) = &self.out.tables[*at].found
+                && keyspace.sharded
+                && table.kind == TableKind::Reference
+                && keyspace.shards.len() > 1
             {
-                if keyspace.sharded
-                    && table.kind == TableKind::Reference
-                    && keyspace.shards.len() > 1
-                {
-                    return Err(SqlError::unsupported(format!(
-                        "writes to reference table `{}`",
-                        table.name
-                    )));
-                }
+                return Err(SqlError::unsupported(format!(
+                    "writes to reference table `{}`",
+                    table.name
+                )));
             }
         }
         Ok(())

@@ -40,7 +40,7 @@ pub(super) fn usable<'l>(
 }
 
 impl TableLookup {
-    fn from_sql(&self) -> Vec<String> {
+    fn values_sql(&self) -> Vec<String> {
         let from = self.lookup.as_ref().map(|(_, lookup)| lookup.from.iter());
         from.into_iter().flatten().map(|c| quoted(c)).collect()
     }
@@ -52,13 +52,13 @@ impl TableLookup {
 
     /// `a = 1 AND b = 2`.
     fn equals(&self, values: &[Vec<u8>]) -> Vec<u8> {
-        equals(&self.from_sql(), values)
+        equals(&self.values_sql(), values)
     }
 
     /// Adds rows, each of values and a keyspace id; those that are there stay, and are locked.
     pub fn insert_sql(&self, rows: &[(&[Vec<u8>], &[u8])]) -> Vec<u8> {
         let to = self.to_sql();
-        let mut columns = self.from_sql();
+        let mut columns = self.values_sql();
         columns.push(to.clone());
         let table = self.table_sql().unwrap_or_default();
         let mut sql = format!("INSERT INTO {table} ({}) VALUES ", columns.join(", ")).into_bytes();
@@ -81,7 +81,7 @@ impl TableLookup {
     /// The columns and the keyspace id of the rows of a value, which are locked. `id`: only the
     /// row with this one. `wait`: for others to end what they do with it.
     pub fn lock_sql(&self, values: &[Vec<u8>], id: Option<&[u8]>, wait: bool) -> Vec<u8> {
-        let (to, mut columns) = (self.to_sql(), self.from_sql());
+        let (to, mut columns) = (self.to_sql(), self.values_sql());
         columns.push(to.clone());
         let table = self.table_sql().unwrap_or_default();
         let mut sql = format!("SELECT {} FROM {table} WHERE ", columns.join(", ")).into_bytes();
