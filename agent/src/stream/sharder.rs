@@ -189,7 +189,7 @@ impl Sharder {
 }
 
 /// A value as the gate gives it to a vindex.
-fn vindex_value<'a>(column: &ColumnShape, bytes: &'a [u8]) -> VindexValue<'a> {
+pub(crate) fn vindex_value<'a>(column: &ColumnShape, bytes: &'a [u8]) -> VindexValue<'a> {
     let text = || std::str::from_utf8(bytes).ok();
     match &column.kind {
         ColumnKind::TinyInt

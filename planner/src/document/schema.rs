@@ -121,6 +121,10 @@ const KINDS: &[(&str, &[Field])] = &[
     ),
     ("apply-vschema", &[KEYSPACE, ("raise", Raise, false)]),
     (
+        "backfill-lookup",
+        &[KEYSPACE, ("lookup", Text, true), TABLE],
+    ),
+    (
         "start-workflow",
         &[
             WORKFLOW,
