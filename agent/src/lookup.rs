@@ -6,6 +6,7 @@
 //! twice, and be cut anywhere.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use vtplan_state::model::{
     Credentials, FlavorKind, KeyspaceId, KeyspaceName, Records, ShardName, ShardRecord, TableName,
@@ -24,6 +25,10 @@ use crate::stream::wire::Connection;
 /// Rows that are read and added at once.
 const CHUNK: usize = 500;
 
+/// How often an entry is looked at that somebody works with, and with which pause between.
+const TRIES: u32 = 100;
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// ER_LOCK_WAIT_TIMEOUT, ER_LOCK_NOWAIT.
 const LOCKED: [u16; 2] = [1205, 3572];
 
@@ -32,6 +37,8 @@ const LOCKED: [u16; 2] = [1205, 3572];
 pub enum FillError {
     /// It may be filled another time.
     Trouble(String),
+    /// A row is locked by somebody.
+    Busy,
     /// Its rows must be put right first.
     Refused(String),
 }
@@ -132,6 +139,14 @@ struct Filling<'a> {
     home: KeyspaceName,
     /// What shards the lookup's table: places in `lookup.from`. `None`: it has one shard.
     sharded: Option<(Vec<usize>, std::sync::Arc<dyn Vindex>)>,
+}
+
+/// What came of an entry.
+enum Settled {
+    Yes,
+    /// There is none.
+    Gone,
+    Busy,
 }
 
 /// A row of the owner.
@@ -359,20 +374,18 @@ impl<'a> Filling<'a> {
                 .iter()
                 .map(|e| format!("({}, {})", e.values.join(", "), hex(&e.id)))
                 .collect();
-            let insert = format!(
-                "INSERT IGNORE INTO {table} ({columns}) VALUES {}",
-                rows.join(", ")
-            );
+            let insert = format!("INSERT IGNORE INTO {table} ({columns}) VALUES ");
             let home = self.home.clone();
             let conn = self.servers.get(&home, at).await?;
-            let done = conn.run("filling a lookup", insert).await?;
+            let all = format!("{insert}{}", rows.join(", "));
+            let done = conn.run("filling a lookup", all).await?;
             added += done.affected;
             if done.affected == list.len() as u64 {
                 continue;
             }
             for entry in list {
                 if self.lookup.unique {
-                    self.settle(shard, entry).await?;
+                    self.settle(shard, entry, &insert).await?;
                 } else {
                     self.check_there(entry).await?;
                 }
@@ -402,8 +415,48 @@ impl<'a> Filling<'a> {
         Ok(())
     }
 
-    /// Of a unique lookup: the entry is there, or it is another row's, or nobody's.
-    async fn settle(&mut self, shard: &ShardName, entry: &Entry) -> Result<(), FillError> {
+    /// Of a unique lookup: an entry that was not added. `insert` adds it.
+    async fn settle(
+        &mut self,
+        shard: &ShardName,
+        entry: &Entry,
+        insert: &str,
+    ) -> Result<(), FillError> {
+        let mut tries = 0;
+        loop {
+            let why = match self.try_settle(shard, entry).await? {
+                Settled::Yes => return Ok(()),
+                Settled::Gone => {
+                    // With its row, as a rule.
+                    if !self.is_there(shard, entry).await? {
+                        return Ok(());
+                    }
+                    let row = format!("({}, {})", entry.values.join(", "), hex(&entry.id));
+                    let home = self.home.clone();
+                    let conn = self.servers.get(&home, &entry.shard).await?;
+                    let added = conn
+                        .run("filling a lookup", format!("{insert}{row}"))
+                        .await?;
+                    if added.affected > 0 {
+                        return Ok(());
+                    }
+                    "its value changes hands all the time"
+                }
+                Settled::Busy => "a row that has its value is being written",
+            };
+            tries += 1;
+            if tries >= TRIES {
+                return Err(FillError::Trouble(format!(
+                    "the row of {}.{} with {} is not in lookup {}: {why}",
+                    self.keyspace, self.owner, entry.key_text, self.name
+                )));
+            }
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// The entry is there, or it is another row's, or nobody's.
+    async fn try_settle(&mut self, shard: &ShardName, entry: &Entry) -> Result<Settled, FillError> {
         self.check_alone(shard, entry).await?;
         let (table, to) = (self.table(), identifier(&self.lookup.to));
         let values = Self::equals(&self.lookup.from, &entry.values);
@@ -414,12 +467,12 @@ impl<'a> Filling<'a> {
         let rows = conn.rows("reading a lookup", query).await?;
         let holder = rows.first().and_then(|row| row.first()?.as_deref());
         let Some(holder) = holder.map(<[u8]>::to_vec) else {
-            return self.retry(entry, "an entry came and went").await;
+            self.end(entry, "ROLLBACK").await?;
+            return Ok(Settled::Gone);
         };
         if holder == entry.id.0 {
-            let conn = self.servers.get(&home, &entry.shard).await?;
-            conn.run("filling a lookup", "COMMIT").await?;
-            return Ok(());
+            self.end(entry, "COMMIT").await?;
+            return Ok(Settled::Yes);
         }
         // As gates do it: the lookup's row is locked while the owner is asked.
         let holder = KeyspaceId(holder);
@@ -428,7 +481,10 @@ impl<'a> Filling<'a> {
             Ok(other) => other,
             Err(error) => {
                 self.end(entry, "ROLLBACK").await?;
-                return Err(error);
+                return match error {
+                    FillError::Busy => Ok(Settled::Busy),
+                    error => Err(error),
+                };
             }
         };
         match other.into_iter().next() {
@@ -439,14 +495,15 @@ impl<'a> Filling<'a> {
                 );
                 let conn = self.servers.get(&home, &entry.shard).await?;
                 conn.run("filling a lookup", update).await?;
-                self.end(entry, "COMMIT").await
+                self.end(entry, "COMMIT").await?;
+                Ok(Settled::Yes)
             }
             Some(other) => {
                 self.end(entry, "ROLLBACK").await?;
                 if self.is_there(shard, entry).await? {
                     return Err(self.twice(entry, &other));
                 }
-                Ok(())
+                Ok(Settled::Yes)
             }
         }
     }
@@ -456,14 +513,6 @@ impl<'a> Filling<'a> {
         let conn = self.servers.get(&home, &entry.shard).await?;
         conn.run("filling a lookup", how).await?;
         Ok(())
-    }
-
-    async fn retry(&mut self, entry: &Entry, why: &str) -> Result<(), FillError> {
-        self.end(entry, "ROLLBACK").await?;
-        Err(FillError::Trouble(format!(
-            "{why} for the row of {}.{} with {}",
-            self.keyspace, self.owner, entry.key_text
-        )))
     }
 
     /// No other row of the shard has the value.
@@ -525,12 +574,7 @@ impl<'a> Filling<'a> {
         );
         match conn.rows("reading rows for a lookup", query).await {
             Ok(rows) => Ok(rows.iter().map(|row| shape.key_text(row)).collect()),
-            Err(StreamError::Sql { code, .. }) if LOCKED.contains(&code) => {
-                Err(FillError::Trouble(format!(
-                    "a row of {}.{} that is compared with the one with {} is being written",
-                    self.keyspace, self.owner, entry.key_text
-                )))
-            }
+            Err(StreamError::Sql { code, .. }) if LOCKED.contains(&code) => Err(FillError::Busy),
             Err(error) => Err(error.into()),
         }
     }

@@ -151,6 +151,13 @@ pub struct Kind {
     pub after: Route,
 }
 
+impl Kind {
+    /// Whether a lookup serves what asked more servers, or was refused, before.
+    pub fn is_newly_looked_up(&self) -> bool {
+        self.change >= Change::Better && self.after.lookup.is_some() && self.before.lookup.is_none()
+    }
+}
+
 /// What a gate measures of a kind.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize)]
 pub struct Measured {

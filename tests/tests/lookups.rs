@@ -185,8 +185,8 @@ async fn lookups_are_filled_under_writes_and_survive_gates(server: Server) {
         .expect(0)
         .stdout;
     for part in [
-        "fill lookup customer.by_email",
-        "by lookup `by_email`",
+        "~ lookup by_email",
+        "now served by a lookup: all 2 shards of customer → one shard of customer, by lookup `by_email`",
         "write_only",
     ] {
         assert!(plan.contains(part), "{part}: {plan}");

@@ -20,6 +20,7 @@ impl From<FillError> for Outcome {
     fn from(error: FillError) -> Self {
         match error {
             FillError::Trouble(why) => Self::Retry(why),
+            FillError::Busy => Self::Retry("rows that are compared are being written".to_owned()),
             FillError::Refused(why) => Self::Impossible(why),
         }
     }
