@@ -582,6 +582,16 @@ impl Builder<'_, '_> {
         let mut splices = Vec::new();
         for table in &tables {
             let found = self.find(table)?;
+            let of = found
+                .table
+                .as_ref()
+                .filter(|_| self.statement.is(0, "LOAD"));
+            if let Some(lookup) = of.and_then(|table| table.owned_lookups().next()) {
+                return Err(SqlError::unsupported(format!(
+                    "LOAD DATA into `{}`, which owns lookup vindex `{}`",
+                    found.name, lookup.name
+                )));
+            }
             splices.extend(rename(table, &found));
             match &keyspace {
                 Some(first) if first.name != found.keyspace.name => {

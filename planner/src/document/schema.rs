@@ -707,7 +707,7 @@ fn step(kind: &str, fields: &[Field]) -> Value {
             (
                 "type",
                 json!({ "enum": [
-                    "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "workflow", "routing-rules", "hold", "user",
+                    "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "vindex", "workflow", "routing-rules", "hold", "user",
                     "gates",
                 ]}),
                 true,
