@@ -26,6 +26,7 @@ pub mod fence;
 pub mod flavor;
 pub mod host;
 pub mod look;
+pub mod lookup;
 pub mod mysqld;
 pub mod observe;
 pub mod plain;

@@ -113,6 +113,8 @@ pub struct Shared {
     pub config: GateConfig,
     pub topology: Arc<Topology>,
     pub planner: Planner,
+    /// Of the gate's own statements about lookups, which count as nobody's.
+    pub lookup_planner: Planner,
     pub metrics: Metrics,
     pub sessions: Arc<Registry>,
     pub sequences: Sequences,
@@ -236,6 +238,10 @@ impl Gate {
             config,
             topology,
             planner: Planner::new(CacheLimits::default()),
+            lookup_planner: Planner::new(CacheLimits {
+                entries: 2_000,
+                bytes: 4 << 20,
+            }),
             metrics: Metrics::default(),
             sessions: Arc::default(),
             sequences: Sequences::default(),

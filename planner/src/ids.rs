@@ -78,6 +78,10 @@ pub fn apply_vschema(keyspace: &KeyspaceName) -> StepId {
     format!("apply-vschema:{keyspace}")
 }
 
+pub fn backfill_lookup(keyspace: &KeyspaceName, lookup: &str) -> StepId {
+    format!("backfill-lookup:{keyspace}.{lookup}")
+}
+
 pub fn mend_server(alias: &TabletAlias) -> StepId {
     format!("mend-server:{alias}")
 }
@@ -203,6 +207,9 @@ impl Action {
                 ..
             } => init_sequence(keyspace, shard, table),
             Self::ApplyVschema { keyspace, .. } => apply_vschema(keyspace),
+            Self::BackfillLookup {
+                keyspace, lookup, ..
+            } => backfill_lookup(keyspace, lookup),
             Self::StartWorkflow {
                 workflow, target, ..
             } => start_workflow(&target.keyspace, workflow),

@@ -7,7 +7,7 @@ use thiserror::Error;
 use vtplan_state::model::{
     CellName, Durability, HostName, KeyspaceName, Revision, RoutingRules, ServerAddress, ShardName,
     Side, TableName, TabletAlias, TabletType, UnixMillis, UserRecord, VSchemaKeyspace,
-    VSchemaTable, WorkflowKind, WorkflowName, WorkflowSide,
+    VSchemaTable, VindexDefinition, WorkflowKind, WorkflowName, WorkflowSide,
 };
 
 use crate::desired::{ApprovePoint, BackupPolicy};
@@ -268,6 +268,17 @@ pub enum Action {
         /// raised (see [`SequenceRaise`]) right before.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         raise: Vec<SequenceRaise>,
+    },
+    /// Fills a lookup that gates keep already with the rows that its owner had before, and opens it:
+    /// the VSchema's vindex becomes `after`. Done when it is that. Writes of the table wait for a moment
+    /// first, so that all who began before the lookup was kept have ended.
+    BackfillLookup {
+        keyspace: KeyspaceName,
+        lookup: String,
+        table: TableName,
+        /// `write_only`.
+        before: VindexDefinition,
+        after: VindexDefinition,
     },
     /// Writes the workflow's record; for a MoveTables in the same transaction the routing rules that
     /// keep the tables at the source, and `vschema`. Agents then copy. Done when the record is there.

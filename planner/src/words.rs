@@ -130,6 +130,12 @@ pub fn describe(step: &Step) -> String {
             None => format!("set the VSchema of {keyspace}"),
             Some(_) => format!("change the VSchema of {keyspace}"),
         },
+        Action::BackfillLookup {
+            keyspace,
+            lookup,
+            table,
+            ..
+        } => format!("fill lookup {keyspace}.{lookup} with the rows of {table} and open it"),
         Action::StartWorkflow {
             workflow,
             workflow_kind,
@@ -295,6 +301,7 @@ pub fn keyspace_of(step: &Step) -> Option<&KeyspaceName> {
         | Action::DropTable { keyspace, .. }
         | Action::InitSequence { keyspace, .. }
         | Action::ApplyVschema { keyspace, .. }
+        | Action::BackfillLookup { keyspace, .. }
         | Action::WaitForCopy { keyspace, .. }
         | Action::Vdiff { keyspace, .. }
         | Action::WaitForApproval { keyspace, .. }

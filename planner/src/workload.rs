@@ -40,6 +40,9 @@ pub struct Route {
     /// Several shards are written to.
     #[serde(skip_serializing_if = "std::ops::Not::not")]
     pub writes: bool,
+    /// The lookup vindex that is asked first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lookup: Option<String>,
     /// MySQL's number of the error.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub error: Option<u16>,
@@ -55,12 +58,14 @@ impl Route {
     fn cost(&self) -> u8 {
         match (self.kind, self.writes) {
             (RouteKind::Gate, _) => 0,
+            // A lookup is one more server to ask.
+            (RouteKind::OneShard, _) if self.lookup.is_some() => 2,
             (RouteKind::AnyShard | RouteKind::Unsharded | RouteKind::OneShard, _) => 1,
-            (RouteKind::SomeShards, false) => 2,
-            (RouteKind::AllShards, false) => 3,
+            (RouteKind::SomeShards, false) => 3,
+            (RouteKind::AllShards, false) => 4,
             // Nothing makes a write of several shards one, if a server fails within.
-            (RouteKind::SomeShards, true) => 4,
-            (RouteKind::AllShards, true) => 5,
+            (RouteKind::SomeShards, true) => 5,
+            (RouteKind::AllShards, true) => 6,
             (RouteKind::OneShardOrRefused, _) => REFUSES,
             (RouteKind::Refused, _) => REFUSES + 1,
         }
@@ -68,7 +73,7 @@ impl Route {
 }
 
 /// From this cost on statements are refused, some of them at least.
-const REFUSES: u8 = 6;
+const REFUSES: u8 = 7;
 
 /// What becomes of a kind. The worst first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize)]
@@ -144,6 +149,13 @@ pub struct Kind {
     pub change: Change,
     pub before: Route,
     pub after: Route,
+}
+
+impl Kind {
+    /// Whether a lookup serves what asked more servers, or was refused, before.
+    pub fn is_newly_looked_up(&self) -> bool {
+        self.change >= Change::Better && self.after.lookup.is_some() && self.before.lookup.is_none()
+    }
 }
 
 /// What a gate measures of a kind.
@@ -259,6 +271,7 @@ mod tests {
             keyspace: Some("customer".to_owned()),
             shards,
             writes,
+            lookup: None,
             error: None,
             text: String::new(),
             why: None,
@@ -270,6 +283,10 @@ mod tests {
         use RouteKind::{AllShards, OneShard, OneShardOrRefused, Refused, SomeShards, Unsharded};
         let one = route(OneShard, None, false);
         let some = route(SomeShards, None, false);
+        let asked = Route {
+            lookup: Some("by_email".to_owned()),
+            ..one.clone()
+        };
         let all = |n| route(AllShards, Some(n), false);
         let write = route(AllShards, Some(2), true);
         let maybe = route(OneShardOrRefused, None, false);
@@ -284,6 +301,11 @@ mod tests {
             (&all(2), &all(4), Change::MoreShards),
             (&all(4), &all(2), Change::Better),
             (&all(2), &one, Change::Better),
+            (&all(2), &asked, Change::Better),
+            (&asked, &one, Change::Better),
+            (&one, &asked, Change::Worse),
+            (&asked, &some, Change::Worse),
+            (&asked, &all(2), Change::Worse),
             (&one, &maybe, Change::Refused),
             (&maybe, &refused, Change::Refused),
             (&all(2), &refused, Change::Refused),

@@ -51,7 +51,7 @@ use vtplan_planner::{make_destroy_plan, make_operation_plan, make_plan, simulate
 use vtplan_state::model::{
     BackupRecord, CellName, Ending, FlavorKind, GateName, GateRecord, HoldRecord, HostName,
     HostRecord, KeyspaceName, Measurement, ShardName, Side, SpecRecord, SwitchPhase, TableName,
-    TabletAlias, TabletType, WorkflowSide, WriteSwitch,
+    TabletAlias, TabletType, VindexDefinition, WorkflowSide, WriteSwitch,
 };
 
 #[test]
@@ -839,7 +839,12 @@ fn detail(action: &Action) -> String {
         Action::ApplyVschema { after, raise, .. } => {
             let tables: Vec<&str> = after.tables.keys().map(String::as_str).collect();
             let sharded = if after.sharded { "sharded: " } else { "" };
-            format!(" ({sharded}{}{})", tables.join(", "), raised(raise))
+            let kept = |v: &&VindexDefinition| v.params.contains_key("write_only");
+            let kept = match after.vindexes.values().filter(kept).count() {
+                0 => String::new(),
+                kept => format!("; {kept} lookups write-only"),
+            };
+            format!(" ({sharded}{}{}{kept})", tables.join(", "), raised(raise))
         }
         Action::StartWorkflow {
             source,

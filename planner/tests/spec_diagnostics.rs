@@ -184,6 +184,67 @@ fn schema_and_tables_must_agree() {
     ]));
 }
 
+/// A sharded keyspace `customer` with a lookup, and an unsharded one that may hold its table.
+fn lookups(params: &str, vindexes: &str, tables: &str) -> String {
+    keyspaces(&format!(
+        "  commerce: {{ tablets: {{ zone1: {{ replica: 2 }} }}, schema: sql/commerce.sql }}\n  customer:\n    shards: 2\n    tablets: {{ zone1: {{ replica: 2 }} }}\n    schema: sql/customer.sql\n    vindexes:\n      xxhash: {{ type: xxhash }}\n      by_email: {{ type: consistent_lookup_unique, owner: customer, params: {params} }}\n      by_name: {{ type: lookup, owner: customer, params: {{ table: commerce.names, from: name, to: id }} }}\n{vindexes}    tables:\n      customer: {{ vindexes: [{{ name: xxhash, column: id }}, {{ name: by_email, column: email }}, {{ name: by_name, column: name }}] }}\n{tables}"
+    ))
+}
+
+const CUSTOMER: &str = "CREATE TABLE customer (id bigint PRIMARY KEY, email varbinary(80), name varchar(20) NOT NULL, UNIQUE KEY (email), KEY (name));\nCREATE TABLE emails (email varbinary(80) PRIMARY KEY, keyspace_id varbinary(128));\n";
+const EMAILS: &str = "      emails: { vindexes: [{ name: xxhash, column: email }] }\n";
+const COMMERCE: &str =
+    "CREATE TABLE names (name varchar(20), id varbinary(16), PRIMARY KEY (name, id));\n";
+
+#[test]
+fn a_lookup_that_is_right_is_nothing_to_speak_of() {
+    let params = "{ table: emails, from: email, to: keyspace_id, ignore_nulls: true }";
+    let spec = lookups(params, "", EMAILS);
+    let text = report(&[
+        ("a.yaml", &spec),
+        ("sql/customer.sql", CUSTOMER),
+        ("sql/commerce.sql", COMMERCE),
+    ]);
+    assert_eq!(text, "valid\n");
+}
+
+#[test]
+fn lookups_need_a_table_that_can_hold_them() {
+    let spec = lookups(
+        "{ table: emails, from: email, to: keyspace_id }",
+        "      nowhere: { type: lookup, params: { table: commerce.nmes, from: name, to: id } }\n      unknown: { type: lookup, params: { table: comerce.names, from: nme, to: ids } }\n      columns: { type: lookup, params: { table: commerce.names, from: nme, to: ids } }\n      both: { type: lookup_unique, owner: other, params: { table: emails, from: \"email,more\", to: keyspace_id, write_only: yes } }\n      hashed: { type: lookup_hash, owner: other, params: { table: emails, from: email, to: keyspace_id } }\n",
+        "      emails: { vindexes: [{ name: xxhash, column: keyspace_id }] }\n      other: { vindexes: [{ name: by_email, column: email }, { name: columns, columns: [a, email] }] }\n      named: { vindexes: [{ name: xxhash, column: name }] }\n",
+    );
+    insta::assert_snapshot!(report(&[
+        ("a.yaml", &spec),
+        (
+            "sql/customer.sql",
+            "CREATE TABLE customer (id bigint PRIMARY KEY, email varchar(80), name varchar(20) NOT NULL);\nCREATE TABLE emails (email varbinary(80), keyspace_id binary(8), since date NOT NULL, UNIQUE KEY (email(10)));\nCREATE TABLE other (a int PRIMARY KEY, email varbinary(80));\nCREATE TABLE named (name varchar(20) PRIMARY KEY);\n"
+        ),
+        (
+            "sql/commerce.sql",
+            "CREATE TABLE names (name varchar(20) PRIMARY KEY, id varbinary(4));\n"
+        ),
+    ]));
+}
+
+#[test]
+fn a_lookup_table_must_not_tell_more_apart_than_its_columns() {
+    let spec = lookups(
+        "{ table: emails, from: email, to: keyspace_id }",
+        "",
+        EMAILS,
+    );
+    insta::assert_snapshot!(report(&[
+        ("a.yaml", &spec),
+        (
+            "sql/customer.sql",
+            "CREATE TABLE customer (id bigint PRIMARY KEY, email varchar(80) NOT NULL, name varchar(20) NOT NULL, KEY (email), KEY (name));\nCREATE TABLE emails (email varchar(80) PRIMARY KEY, keyspace_id varbinary(8));\n"
+        ),
+        ("sql/commerce.sql", COMMERCE),
+    ]));
+}
+
 #[test]
 fn sequences_must_exist_in_an_unsharded_keyspace() {
     let spec = keyspaces(

@@ -21,6 +21,7 @@ fn the_examples_have_neither_errors_nor_warnings() {
     for name in [
         "commerce.yaml",
         "sharded.yaml",
+        "lookups.yaml",
         "three-hosts.yaml",
         "walkthrough/stage-1-commerce.yaml",
         "walkthrough/stage-2-movetables.yaml",
@@ -34,6 +35,7 @@ fn both_spellings_of_an_example_mean_the_same() {
     for name in [
         "commerce",
         "sharded",
+        "lookups",
         "three-hosts",
         "walkthrough/stage-3-reshard",
     ] {
@@ -61,7 +63,7 @@ fn the_examples_are_formatted() {
 
 #[test]
 fn an_example_is_converted_to_what_its_other_spelling_says() {
-    for name in ["commerce", "sharded", "three-hosts"] {
+    for name in ["commerce", "sharded", "lookups", "three-hosts"] {
         for (from, to) in [("yaml", "kdl"), ("kdl", "yaml")] {
             let path = examples().join(format!("{name}.{from}"));
             let text = std::fs::read_to_string(&path).unwrap();
@@ -74,7 +76,7 @@ fn an_example_is_converted_to_what_its_other_spelling_says() {
             let folder = tempfile::tempdir().unwrap();
             let schema = folder.path().join("schema");
             std::fs::create_dir(&schema).unwrap();
-            for sql in ["commerce.sql", "product.sql", "customer.sql"] {
+            for sql in ["commerce.sql", "product.sql", "customer.sql", "lookups.sql"] {
                 std::fs::copy(examples().join("schema").join(sql), schema.join(sql)).unwrap();
             }
             let file = folder.path().join(format!("{name}.{to}"));

@@ -279,17 +279,17 @@ fn definitions_that_cannot_be_used_say_why() {
 }
 
 #[test]
-fn lookups_are_known_but_refused() {
+fn lookups_are_no_functions() {
     for name in LOOKUPS {
         assert!(matches!(
             build(&definition(name, &[])),
-            Err(VindexError::Lookup { .. })
+            Err(VindexError::NotFunctional { .. })
         ));
     }
     for name in FUNCTIONAL {
         assert!(!matches!(
             build(&definition(name, &[])),
-            Err(VindexError::UnknownType { .. } | VindexError::Lookup { .. })
+            Err(VindexError::UnknownType { .. } | VindexError::NotFunctional { .. })
         ));
     }
 }

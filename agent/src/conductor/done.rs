@@ -59,6 +59,15 @@ pub fn is_done(action: &Action, seen: &Gathered) -> bool {
         Action::ApplyVschema {
             keyspace, after, ..
         } => records.vschemas.get(keyspace) == Some(after),
+        Action::BackfillLookup {
+            keyspace,
+            lookup,
+            after,
+            ..
+        } => records
+            .vschemas
+            .get(keyspace)
+            .is_some_and(|vschema| vschema.vindexes.get(lookup) == Some(after)),
         Action::StartWorkflow {
             workflow, target, ..
         } => records.workflow(&target.keyspace, workflow).is_some(),

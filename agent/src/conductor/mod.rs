@@ -18,6 +18,7 @@ pub mod failpoint;
 mod gates;
 mod held;
 mod journal;
+mod lookup;
 mod numbers;
 mod outcome;
 mod reparent;

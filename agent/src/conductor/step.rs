@@ -17,7 +17,7 @@ use vtplan_state::store::{Compare, Op, Txn};
 pub use super::outcome::{Outcome, Progress};
 use super::world::{Sql, Target};
 use super::write::{Change, Fenced};
-use super::{numbers, reparent, switch, workflow};
+use super::{lookup, numbers, reparent, switch, workflow};
 use crate::observe::Gathered;
 
 /// The words for a step in failpoints and messages: its `kind` in JSON.
@@ -40,6 +40,7 @@ pub fn kind(action: &Action) -> &'static str {
         Action::DropTable { .. } => "drop-table",
         Action::InitSequence { .. } => "init-sequence",
         Action::ApplyVschema { .. } => "apply-vschema",
+        Action::BackfillLookup { .. } => "backfill-lookup",
         Action::StartWorkflow { .. } => "start-workflow",
         Action::WaitForCopy { .. } => "wait-for-copy",
         Action::Vdiff { .. } => "vdiff",
@@ -69,6 +70,7 @@ pub fn switches(action: &Action) -> bool {
             | Action::CompleteWorkflow { .. }
             | Action::CancelWorkflow { .. }
             | Action::ApplyVschema { .. }
+            | Action::BackfillLookup { .. }
     )
 }
 
@@ -248,6 +250,7 @@ async fn try_act(to: Fenced<'_>, action: &Action, attempt: &Attempt) -> Result<(
             let key = keys.vschema(keyspace);
             Ok(to.change(key, &[in_keyspace], change).await?)
         }
+        Action::BackfillLookup { .. } => lookup::backfill(to, action).await,
         Action::StartWorkflow { .. } => workflow::start::start(to, action).await,
         Action::WaitForCopy { keyspace, workflow } => {
             workflow::copy::wait(to, keyspace, workflow, first).await

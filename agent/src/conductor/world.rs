@@ -8,13 +8,15 @@ use vtplan_planner::desired::Desired;
 use vtplan_planner::seen::Deviation;
 use vtplan_state::cluster::Cluster;
 use vtplan_state::model::{
-    HostRecord, KeyspaceName, Revision, ShardName, TableName, TabletAlias, UnixMillis, WorkflowName,
+    HostRecord, KeyspaceName, Records, Revision, ShardName, TableName, TabletAlias, UnixMillis,
+    WorkflowName,
 };
 use vtplan_state::store::unix_millis;
 
 use super::failpoint;
 use super::workflow::streams::StreamSeen;
 use crate::client::{AgentClients, CallError, CallErrorKind};
+use crate::lookup::{FillError, Filled};
 use crate::observe::{Gathered, ObserveError, Observer};
 use crate::proto::v1;
 
@@ -117,6 +119,14 @@ pub trait World: Send + Sync {
     /// Puts right what of a server is not as its agent sets it up, if it is still as in `seen`. The
     /// target's term does not matter.
     async fn mend_server(&self, on: &Target, seen: &[Deviation]) -> Result<(), CallError>;
+
+    /// Adds the rows of its owner to a lookup, where they are missing, on the primaries of `records`.
+    async fn fill_lookup(
+        &self,
+        records: &Records,
+        keyspace: &KeyspaceName,
+        lookup: &str,
+    ) -> Result<Filled, FillError>;
 
     /// The time, for people to read.
     fn now(&self) -> UnixMillis;
@@ -362,6 +372,20 @@ impl World for RealWorld {
 
     async fn mend_server(&self, on: &Target, seen: &[Deviation]) -> Result<(), CallError> {
         self.agents.of(&on.host).mend_server(&on.alias, seen).await
+    }
+
+    async fn fill_lookup(
+        &self,
+        records: &Records,
+        keyspace: &KeyspaceName,
+        lookup: &str,
+    ) -> Result<Filled, FillError> {
+        let trouble = |why: String| FillError::Trouble(why);
+        let credentials = self.cluster.credentials().await;
+        let credentials = credentials.map_err(|e| trouble(e.to_string()))?;
+        let credentials =
+            credentials.ok_or_else(|| trouble("the cluster has no credentials".to_owned()))?;
+        crate::lookup::fill(records, &credentials, keyspace, lookup).await
     }
 
     fn now(&self) -> UnixMillis {

@@ -234,7 +234,7 @@ fn wide(shards: &[ShardName]) -> Option<Vec<(u64, u64)>> {
 }
 
 /// A value as the gate gives it to a vindex.
-fn vindex_value<'a>(column: &ColumnShape, bytes: &'a [u8]) -> VindexValue<'a> {
+pub(crate) fn vindex_value<'a>(column: &ColumnShape, bytes: &'a [u8]) -> VindexValue<'a> {
     let text = || std::str::from_utf8(bytes).ok();
     match &column.kind {
         ColumnKind::TinyInt

@@ -36,6 +36,7 @@ fn work(step: &Step) -> (&'static str, &'static str) {
         Action::InitSequence { .. } => ("initialise", "sequence"),
         Action::ApplyVschema { before: None, .. } => ("create", "VSchema"),
         Action::ApplyVschema { .. } => ("change", "VSchema"),
+        Action::BackfillLookup { .. } => ("fill", "lookup"),
         Action::StartWorkflow { .. } => ("start", "workflow"),
         Action::WaitForCopy { .. } => ("finish", "copy"),
         Action::Vdiff { .. } => ("run", "VDiff"),

@@ -215,6 +215,7 @@ fn keyspace_item(keyspace: &KeyspaceName, steps: &[&Step]) -> Item {
     let mut shards: BTreeMap<&ShardName, Vec<&Step>> = BTreeMap::new();
     let mut tables: BTreeMap<&TableName, Vec<&Step>> = BTreeMap::new();
     let mut vschema = None;
+    let mut lookups = Vec::new();
     for &step in steps {
         match &step.action {
             Action::CreateKeyspace { durability, .. } => {
@@ -234,6 +235,11 @@ fn keyspace_item(keyspace: &KeyspaceName, steps: &[&Step]) -> Item {
             Action::ApplyVschema { before, after, .. } => {
                 vschema = Some(vschema_item(step, before.as_ref(), after));
             }
+            Action::BackfillLookup { lookup, table, .. } => lookups.push(
+                Item::of(step, Sign::Change, format!("lookup {lookup}")).detail(format!(
+                    "filled with the rows of {table}, then opened: `write_only` goes"
+                )),
+            ),
             Action::CreateTable { table, .. }
             | Action::AlterTable { table, .. }
             | Action::DropTable { table, .. }
@@ -256,6 +262,7 @@ fn keyspace_item(keyspace: &KeyspaceName, steps: &[&Step]) -> Item {
             .extend(table_items(table, &steps, shard_count));
     }
     item.children.extend(vschema);
+    item.children.extend(lookups);
     item
 }
 

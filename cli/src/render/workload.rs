@@ -70,6 +70,17 @@ pub fn worse(report: &Report, all: bool) -> String {
 pub fn summary(report: &Report) -> String {
     let mut text = format!("{} {}", "Workload:".bold(), sentence_of(report));
     text.push('\n');
+    let by_lookup = report.kinds.iter().filter(|k| k.is_newly_looked_up());
+    for kind in by_lookup.take(LISTED) {
+        let _ = writeln!(
+            text,
+            "  {} {} → {}: {}",
+            "now served by a lookup:".green(),
+            kind.before.text,
+            kind.after.text,
+            cut(&kind.statement, STATEMENT)
+        );
+    }
     for unread in &report.unread_samples {
         let place = match unread.line {
             Some(line) => format!("line {line}: "),
@@ -129,6 +140,14 @@ fn sentence_of(report: &Report) -> String {
         0 => {}
         n => parts.push(format!(
             "{} refused before as after",
+            kinds_of(n) + if n == 1 { " is" } else { " are" }
+        )),
+    }
+    let by_lookup = report.kinds.iter().filter(|k| k.is_newly_looked_up());
+    match by_lookup.count() as u64 {
+        0 => {}
+        n => parts.push(format!(
+            "{} now served by a lookup",
             kinds_of(n) + if n == 1 { " is" } else { " are" }
         )),
     }

@@ -159,6 +159,7 @@ fn route(route: &GateRoute) -> Route {
         keyspace: Some(keyspace.to_string()),
         shards: None,
         writes: false,
+        lookup: None,
         error: None,
         text,
         why: None,
@@ -178,21 +179,33 @@ fn route(route: &GateRoute) -> Route {
             keyspace,
             format!("the one shard of {keyspace}"),
         ),
-        GateRoute::OneShard { keyspace, by } => plain(
-            RouteKind::OneShard,
+        GateRoute::OneShard {
             keyspace,
-            format!("one shard of {keyspace}, by {by}"),
-        ),
+            by,
+            lookup,
+        } => Route {
+            lookup: lookup.clone(),
+            ..plain(
+                RouteKind::OneShard,
+                keyspace,
+                format!("one shard of {keyspace}, by {by}"),
+            )
+        },
         GateRoute::SomeShards {
             keyspace,
             by,
+            lookup,
             writes,
         } => Route {
             writes: *writes,
+            lookup: lookup.clone(),
             ..plain(
                 RouteKind::SomeShards,
                 keyspace,
-                format!("{}the shards of several {by} in {keyspace}", to(*writes)),
+                match lookup {
+                    Some(_) => format!("{}the shards that {by} tells in {keyspace}", to(*writes)),
+                    None => format!("{}the shards of several {by} in {keyspace}", to(*writes)),
+                },
             )
         },
         GateRoute::AllShards {

@@ -161,10 +161,11 @@ impl Conn {
         let mut out = Vec::with_capacity(sql.len() + 5);
         put_command(&mut out, com::QUERY, sql);
         self.send(&out).await?;
-        self.read_small_result().await
+        self.read_result().await
     }
 
-    async fn read_small_result(&mut self) -> Result<SmallResult, BackendError> {
+    /// Reads the answer of a query whose rows fit into memory, or of another statement.
+    pub async fn read_result(&mut self) -> Result<SmallResult, BackendError> {
         let broken = |_| BackendError::Lost("its answer makes no sense".to_owned());
         let mut sequence = self.first_sequence().await?;
         let first = self.read(&mut sequence).await?;

@@ -16,7 +16,7 @@ use crate::session::{Held, Session, Transaction};
 use crate::topology::Snapshot;
 
 /// Where a statement of the client's transaction can be undone on all shards if one fails.
-const SAVEPOINT: &str = "_vtplan_statement";
+pub(super) const SAVEPOINT: &str = "_vtplan_statement";
 
 impl Session {
     /// Closes connections, of which nothing more is wanted.
@@ -110,7 +110,7 @@ impl Session {
         self.flush().await.map_err(Failure::Client)
     }
 
-    async fn dml_on(
+    pub(super) async fn dml_on(
         &mut self,
         snapshot: &Snapshot,
         plan: &QueryPlan,
@@ -153,7 +153,10 @@ impl Session {
                 conn.read_ok().await
             });
         let results = self.unless_gone(join_all(runs)).await?;
-        let mut sum = OkPacket::default();
+        let mut sum = OkPacket {
+            matched: Some(0),
+            ..OkPacket::default()
+        };
         let mut error = None;
         let mut lost = false;
         for (held, result) in all.iter().zip(results) {
@@ -161,6 +164,7 @@ impl Session {
                 Ok(ok) => {
                     sum.affected_rows = sum.affected_rows.saturating_add(ok.affected_rows);
                     sum.warnings = sum.warnings.saturating_add(ok.warnings);
+                    sum.matched = sum.matched.zip(ok.matched).map(|(all, of)| all + of);
                     if sum.last_insert_id == 0 {
                         sum.last_insert_id = ok.last_insert_id;
                     }

@@ -3,6 +3,7 @@
 
 pub mod dml;
 pub mod forward;
+pub mod lookup;
 pub mod scatter;
 pub mod sequences;
 pub mod set;

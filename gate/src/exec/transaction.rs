@@ -1,12 +1,13 @@
 //! Transactions. BEGIN reaches a shard with the first statement for it. One over several shards
-//! commits shard by shard in the order in which they were used (Vitess's `multi`): if a later
-//! commit fails, the error says what was committed and what was not.
+//! commits shard by shard in the order in which they were used (Vitess's `multi`), after what
+//! lookups must know before: if a later commit fails, the error says what was committed and what
+//! was not.
 
 use super::forward::ForwardError;
 use super::{Failure, backend_failure};
 use crate::backend::BackendError;
 use crate::protocol::SqlError;
-use crate::session::{Held, Session, Transaction};
+use crate::session::{Held, Order, Session, Transaction};
 
 fn quoted(name: &str) -> String {
     format!("`{}`", name.replace('`', "``"))
@@ -56,16 +57,22 @@ impl Session {
     /// Commits what is open on any connection, and gives connections back.
     pub(crate) async fn commit_all(&mut self) -> Result<(), Failure> {
         self.transaction = None;
-        let open = self.take_open();
+        let loose = std::mem::take(&mut self.loose);
+        let mut open = self.take_open();
         if open.is_empty() {
             return Ok(());
         }
+        // Of equal order the one that was used first.
+        open.sort_by_key(|held| held.order);
         let mut committed: Vec<String> = Vec::new();
         let mut open = open.into_iter();
         while let Some(mut held) = open.next() {
             match held.pooled.conn.execute("COMMIT").await {
                 Ok(_) => {
-                    committed.push(held.shard.to_string());
+                    // What lookups know too early is of no harm.
+                    if held.order != Order::First {
+                        committed.push(held.shard.to_string());
+                    }
                     held.begun = false;
                     self.put_away(held);
                 }
@@ -75,7 +82,11 @@ impl Session {
                     let mut error = backend_failure(&held.tablet.alias, error);
                     drop(held);
                     let rest: Vec<Held> = open.collect();
-                    let others: Vec<String> = rest.iter().map(|h| h.shard.to_string()).collect();
+                    let others: Vec<String> = rest
+                        .iter()
+                        .filter(|h| h.order != Order::First)
+                        .map(|h| h.shard.to_string())
+                        .collect();
                     for held in rest {
                         self.roll_back(held).await;
                     }
@@ -96,6 +107,9 @@ impl Session {
                 }
             }
         }
+        if !loose.is_empty() {
+            Box::pin(self.tidy(loose)).await;
+        }
         Ok(())
     }
 
@@ -106,6 +120,8 @@ impl Session {
     }
 
     pub(crate) async fn roll_back_held(&mut self) {
+        // What they were to lose they have still.
+        self.loose.clear();
         for held in self.take_open() {
             self.roll_back(held).await;
         }

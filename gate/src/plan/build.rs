@@ -4,14 +4,15 @@ use std::cell::RefCell;
 use std::sync::Arc;
 
 use super::analyze::{Analysis, analyze};
-use super::catalog::{Catalog, FoundTable, Keyspace};
+use super::catalog::{Catalog, FoundTable, Keyspace, TableLookup};
 use super::gate_statement;
 use super::grammar::Parsed;
 use super::insert::InsertShape;
+use super::lookup::OwnedTemplate;
 use super::rewrite::{Piece, Rewrite, Splice, quoted};
 use super::scan::Kind;
 use super::statement::{Statement, TableName, Verb};
-use super::template::{Template, TemplateKind};
+use super::template::{Group, Template, TemplateKind};
 use super::touches::{Touch, Touches};
 use super::types::{GateStatement, PlanContext, Props, ReserveReason, ShardId, SqlError};
 
@@ -56,6 +57,8 @@ impl Builder<'_, '_> {
             rewrite: Rewrite::default(),
             touches: Arc::default(),
             recorded: None,
+            beside: None,
+            owned: None,
             kind: TemplateKind::Gate(gate),
         }
     }
@@ -69,8 +72,36 @@ impl Builder<'_, '_> {
             rewrite: Rewrite::new(splices),
             touches: Arc::new(self.touches(&kind, &props)),
             recorded: None,
+            beside: None,
+            owned: None,
             kind,
         }
+    }
+
+    /// Notes the lookups that a statement asks or keeps: it touches their tables, on these shards.
+    fn note_lookups<'l>(
+        &self,
+        lookups: impl Iterator<Item = &'l Arc<TableLookup>>,
+    ) -> Option<Arc<[Arc<ShardId>]>> {
+        let tablet_type = self.context.target.tablet_type;
+        let mut shards: Vec<Arc<ShardId>> = Vec::new();
+        for lookup in lookups {
+            let Ok((keyspace, of)) = &lookup.lookup else {
+                continue;
+            };
+            // Where rules take it; what is wrong with them is told when it is asked.
+            let name = Some(keyspace.as_str());
+            let found = self.catalog.find_table(name, &of.table, None, tablet_type);
+            if let Ok(found) = found {
+                self.touch(&found);
+                for shard in &found.keyspace.shards {
+                    if !shards.contains(shard) {
+                        shards.push(shard.clone());
+                    }
+                }
+            }
+        }
+        (!shards.is_empty()).then(|| shards.into())
     }
 
     fn touches(&self, kind: &TemplateKind, props: &Props) -> Touches {
@@ -202,8 +233,26 @@ impl Builder<'_, '_> {
         if from > 0 && routed.several.is_ok() {
             routed.several = Err("EXPLAIN of a statement over several shards".to_owned());
         }
+        let mut owned = None;
+        if let (Some(change), 0) = (&analysis.change, from) {
+            let table = &analysis.tables[change.table];
+            if let Some(of) = table.spread().and_then(|found| found.table.as_ref()) {
+                let template = OwnedTemplate::new(self.statement, of, &table.alias, change)?;
+                owned = Some(Arc::new(template));
+            }
+        }
+        let asked = routed.groups.iter().filter_map(|group| match group {
+            Group::Lookup(keys) => Some(&keys.lookup),
+            _ => None,
+        });
+        let kept = owned.iter().flat_map(|owned| owned.lookups());
+        let beside = self.note_lookups(asked.chain(kept));
         let template = self.template(TemplateKind::Routed(routed), analysis.splices);
-        self.check_several(template)
+        self.check_several(Template {
+            beside,
+            owned,
+            ..template
+        })
     }
 
     /// What tokens tell of several shards.
@@ -272,7 +321,9 @@ impl Builder<'_, '_> {
             && (found.keyspace.sharded || table.auto_increment.is_some())
         {
             let insert = shape.template(self.statement, &found, table)?;
-            return Ok(self.template(TemplateKind::Insert(Arc::new(insert)), splices));
+            let beside = self.note_lookups(insert.lookups());
+            let template = self.template(TemplateKind::Insert(Arc::new(insert)), splices);
+            return Ok(Template { beside, ..template });
         }
         // The rows may come from a SELECT over other keyspaces.
         let s = self.statement;
@@ -531,6 +582,16 @@ impl Builder<'_, '_> {
         let mut splices = Vec::new();
         for table in &tables {
             let found = self.find(table)?;
+            let of = found
+                .table
+                .as_ref()
+                .filter(|_| self.statement.is(0, "LOAD"));
+            if let Some(lookup) = of.and_then(|table| table.owned_lookups().next()) {
+                return Err(SqlError::unsupported(format!(
+                    "LOAD DATA into `{}`, which owns lookup vindex `{}`",
+                    found.name, lookup.name
+                )));
+            }
             splices.extend(rename(table, &found));
             match &keyspace {
                 Some(first) if first.name != found.keyspace.name => {

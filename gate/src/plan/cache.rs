@@ -220,6 +220,8 @@ mod tests {
             rewrite: Rewrite::default(),
             touches: Arc::default(),
             recorded: None,
+            beside: None,
+            owned: None,
             kind: TemplateKind::Gate(GateStatement::Empty),
         })
     }

@@ -6,10 +6,12 @@ use std::sync::Arc;
 
 use vtplan_state::model::{
     KeyRange, KeyspaceId, KeyspaceName, Records, Revision, ShardName, TabletType, VSchemaTable,
+    VindexDefinition,
 };
-use vtplan_state::vindex::{self, Vindex};
+use vtplan_state::vindex::{self, Lookup, Vindex};
 
 use super::literal::ColumnClass;
+use super::rewrite::quoted;
 use super::types::{ShardId, SqlError};
 
 /// See the module.
@@ -113,9 +115,38 @@ pub struct Table {
     pub column_types: HashMap<String, String>,
     /// All columns in order, lower case, when the VSchema says that it knows them all.
     pub authoritative_columns: Option<Vec<String>>,
-    /// Lookup vindexes that the table owns, with their columns (lower case): writing these needs the
-    /// lookup maintained.
-    pub owned_lookups: Vec<(String, Vec<String>)>,
+    /// Its lookup vindexes.
+    pub lookups: Vec<Arc<TableLookup>>,
+    /// The columns of `lookups`, each once, lower case.
+    pub lookup_columns: Vec<String>,
+}
+
+/// A lookup vindex of a table.
+#[derive(Debug)]
+pub struct TableLookup {
+    /// The vindex's name.
+    pub name: String,
+    /// The table's columns, lower case, in the order of [`Lookup::from`].
+    pub columns: Vec<String>,
+    /// Whether writes of the table keep it.
+    pub owned: bool,
+    /// What it is, and the keyspace of its table, or why it cannot be used.
+    pub lookup: Result<(KeyspaceName, Lookup), String>,
+}
+
+impl TableLookup {
+    /// The lookup, if queries may ask it.
+    pub fn readable(&self) -> Option<&Lookup> {
+        let (_, lookup) = self.lookup.as_ref().ok()?;
+        (!lookup.write_only).then_some(lookup)
+    }
+
+    /// Its table's name in SQL.
+    pub(super) fn table_sql(&self) -> Option<String> {
+        let (keyspace, lookup) = self.lookup.as_ref().ok()?;
+        let (keyspace, table) = (quoted(keyspace.as_str()), quoted(&lookup.table));
+        Some(format!("{keyspace}.{table}"))
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -146,6 +177,28 @@ pub struct AutoIncrementOf {
 }
 
 impl Table {
+    /// The position of a column (lower case) among those that may tell where rows are: first the
+    /// primary vindex's, then those of lookups.
+    pub(super) fn vindex_column(&self, column: &str) -> Option<usize> {
+        if let Some(at) = self.primary_column(column) {
+            return Some(at);
+        }
+        let primary = self.primary_vindex.as_ref()?;
+        let at = self.lookup_columns.iter().position(|c| c == column)?;
+        Some(primary.columns.len() + at)
+    }
+
+    /// The position of a column (lower case) in the primary vindex.
+    pub(super) fn primary_column(&self, column: &str) -> Option<usize> {
+        let primary = self.primary_vindex.as_ref()?;
+        primary.columns.iter().position(|c| c == column)
+    }
+
+    /// The lookups that its writes keep.
+    pub fn owned_lookups(&self) -> impl Iterator<Item = &Arc<TableLookup>> {
+        self.lookups.iter().filter(|lookup| lookup.owned)
+    }
+
     pub(super) fn class_of(&self, column: &str) -> ColumnClass {
         let class = ColumnClass::of(self.column_types.get(column).map(String::as_str));
         let numbers = ["hash", "numeric", "numeric_static_map", "reverse_bits"];
@@ -228,6 +281,11 @@ impl Catalog {
                 .iter()
                 .map(|(n, d)| (n.as_str(), vindex::build(d).map_err(|e| e.to_string())))
                 .collect();
+            let lookups: HashMap<&str, FoundLookup> = vschema
+                .vindexes
+                .iter()
+                .filter_map(|(n, d)| Some((n.as_str(), find_lookup(records, name, d)?)))
+                .collect();
             for (table_name, table) in &vschema.tables {
                 let auto_increment = table.auto_increment.as_ref().map(|auto| AutoIncrementOf {
                     column: auto.column.to_lowercase(),
@@ -237,8 +295,8 @@ impl Catalog {
                     keyspace,
                     table_name,
                     table,
-                    vschema,
                     &vindexes,
+                    &lookups,
                     auto_increment,
                 )));
             }
@@ -538,8 +596,8 @@ fn build_table(
     keyspace: &Keyspace,
     name: &str,
     table: &VSchemaTable,
-    vschema: &vtplan_state::model::VSchemaKeyspace,
     vindexes: &HashMap<&str, Result<Arc<dyn Vindex>, String>>,
+    lookups: &HashMap<&str, FoundLookup>,
     auto_increment: Option<AutoIncrementOf>,
 ) -> Table {
     let mut vindex_error = None;
@@ -591,20 +649,15 @@ fn build_table(
             },
         }
     }
-    let owned_lookups = table
-        .column_vindexes
-        .iter()
-        .skip(1)
-        .filter(|c| {
-            vschema.vindexes.get(&c.name).is_some_and(|d| {
-                d.owner.as_deref() == Some(name) && d.vindex_type.contains("lookup")
-            })
-        })
-        .map(|c| {
-            let columns = c.column_names().map(str::to_lowercase);
-            (c.name.clone(), columns.collect())
-        })
-        .collect();
+    let lookups = table_lookups(name, table, lookups, primary_vindex.as_ref());
+    let mut lookup_columns: Vec<String> = Vec::new();
+    for column in lookups.iter().flat_map(|l| &l.columns) {
+        let primary = primary_vindex.as_ref();
+        let known = primary.is_some_and(|p| p.columns.contains(column));
+        if !known && !lookup_columns.contains(column) {
+            lookup_columns.push(column.clone());
+        }
+    }
     Table {
         keyspace: keyspace.name.clone(),
         name: name.to_owned(),
@@ -629,8 +682,96 @@ fn build_table(
                 .map(|c| c.name.to_lowercase())
                 .collect()
         }),
-        owned_lookups,
+        lookups,
+        lookup_columns,
     }
+}
+
+/// A lookup vindex of a keyspace.
+struct FoundLookup {
+    owner: Option<String>,
+    lookup: Result<(KeyspaceName, Lookup), String>,
+}
+
+/// The lookup that a definition is; `None` for functions.
+fn find_lookup(
+    records: &Records,
+    own: &KeyspaceName,
+    definition: &VindexDefinition,
+) -> Option<FoundLookup> {
+    let lookup = match vindex::lookup::read(definition) {
+        Ok(None) => return None,
+        Ok(Some(lookup)) => lookup_keyspace(records, own, &lookup).map(|ks| (ks, lookup)),
+        Err(why) => Err(why.to_string()),
+    };
+    Some(FoundLookup {
+        owner: definition.owner.clone(),
+        lookup,
+    })
+}
+
+/// Where a lookup's table is: where the definition says, else beside the vindex, else in the one
+/// keyspace that has a table of this name.
+fn lookup_keyspace(
+    records: &Records,
+    own: &KeyspaceName,
+    lookup: &Lookup,
+) -> Result<KeyspaceName, String> {
+    let table = &lookup.table;
+    if let Some(keyspace) = &lookup.keyspace {
+        let name = KeyspaceName::new(keyspace).map_err(|e| e.to_string())?;
+        if !records.keyspaces.contains_key(&name) {
+            return Err(format!(
+                "its table is in keyspace `{keyspace}`, which does not exist"
+            ));
+        }
+        return Ok(name);
+    }
+    let has = |ks: &KeyspaceName| {
+        let vschema = records.vschemas.get(ks);
+        vschema.is_some_and(|v| v.tables.contains_key(table))
+    };
+    if has(own) {
+        return Ok(own.clone());
+    }
+    let mut found = records.vschemas.keys().filter(|ks| has(ks));
+    match (found.next(), found.next()) {
+        (Some(keyspace), None) => Ok(keyspace.clone()),
+        (Some(_), Some(_)) => Err(format!("its table `{table}` exists in several keyspaces")),
+        (None, _) => Err(format!("its table `{table}` is in no VSchema")),
+    }
+}
+
+fn table_lookups(
+    name: &str,
+    table: &VSchemaTable,
+    lookups: &HashMap<&str, FoundLookup>,
+    primary: Option<&PrimaryVindex>,
+) -> Vec<Arc<TableLookup>> {
+    if primary.is_none() {
+        return Vec::new();
+    }
+    let column_vindexes = table.column_vindexes.iter().skip(1);
+    column_vindexes
+        .filter_map(|of| {
+            let found = lookups.get(of.name.as_str())?;
+            let columns: Vec<String> = of.column_names().map(str::to_lowercase).collect();
+            let lookup = match &found.lookup {
+                Ok((_, lookup)) if lookup.from.len() != columns.len() => Err(format!(
+                    "its table has {} columns for values, `{name}` gives {}",
+                    lookup.from.len(),
+                    columns.len()
+                )),
+                lookup => lookup.clone(),
+            };
+            Some(Arc::new(TableLookup {
+                name: of.name.clone(),
+                columns,
+                owned: found.owner.as_deref() == Some(name),
+                lookup,
+            }))
+        })
+        .collect()
 }
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {

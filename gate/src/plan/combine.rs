@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::analyze::{Analysis, Equal, Found, Relation};
 use super::catalog::{Keyspace, TableKind};
 use super::grammar::ValueExpr;
+use super::lookup::LookupKeys;
 use super::route::KeySet;
 use super::template::{Group, Routed, Several};
 use super::types::SqlError;
@@ -156,7 +157,8 @@ impl Analysis {
             let takes = |columns: usize| {
                 columns == primary.columns.len() || primary.vindex.takes_prefix() && columns > 0
             };
-            let tuples = self.tuples(table, primary.columns.len());
+            let positions: Vec<usize> = (0..primary.columns.len()).collect();
+            let tuples = self.tuples(table, &positions);
             let Some((columns, tuples)) = tuples.filter(|(columns, _)| takes(*columns)) else {
                 continue;
             };
@@ -173,6 +175,14 @@ impl Analysis {
                 });
             }
         }
+        // A lookup is asked when nothing computes the shard.
+        let whole = |keys: &KeySet| keys.classes.len() == keys.vindex.columns();
+        if !best.as_ref().is_some_and(whole)
+            && let Some(lookup) = self.lookup(root, &classes)
+            && (lookup.is_unique() || best.is_none())
+        {
+            return Ok(Group::Lookup(lookup));
+        }
         let table = || {
             let found = self.tables[root].spread();
             Group::Unrestricted(found.and_then(|f| f.table.clone()))
@@ -180,14 +190,54 @@ impl Analysis {
         Ok(best.map_or_else(table, Group::Keys))
     }
 
-    /// The values that a table's first sharding columns may have: how many columns, and tuples.
-    fn tuples(&self, table: usize, columns: usize) -> Option<(usize, Vec<Vec<ValueExpr>>)> {
+    /// The best lookup whose columns are given for a table of a group: unique ones first, then those
+    /// with the fewest values.
+    fn lookup(&self, root: usize, classes: &[Option<usize>]) -> Option<LookupKeys> {
+        let mut best: Option<LookupKeys> = None;
+        for (table, class) in classes.iter().enumerate() {
+            if *class != Some(root) {
+                continue;
+            }
+            let Some(of) = self.tables[table].spread().and_then(|f| f.table.as_ref()) else {
+                continue;
+            };
+            for lookup in &of.lookups {
+                let Some(definition) = lookup.readable() else {
+                    continue;
+                };
+                let positions = lookup.columns.iter().map(|c| of.vindex_column(c));
+                let positions: Option<Vec<usize>> = positions.collect();
+                let given = positions.and_then(|positions| self.tuples(table, &positions));
+                let Some((columns, tuples)) = given else {
+                    continue;
+                };
+                // A row with a NULL behind the columns that are given is not in it.
+                if columns < lookup.columns.len() && definition.ignore_nulls {
+                    continue;
+                }
+                let keys = LookupKeys {
+                    lookup: lookup.clone(),
+                    columns,
+                    tuples,
+                };
+                let rank = |keys: &LookupKeys| (!keys.is_unique(), keys.tuples.len());
+                if best.as_ref().is_none_or(|best| rank(&keys) < rank(best)) {
+                    best = Some(keys);
+                }
+            }
+        }
+        best
+    }
+
+    /// The values that the first of some columns of a table, given by position, may have: how many
+    /// columns, and tuples.
+    fn tuples(&self, table: usize, columns: &[usize]) -> Option<(usize, Vec<Vec<ValueExpr>>)> {
         let restrictions = || self.restrictions.iter().filter(move |r| r.table == table);
         let mut product: Vec<Vec<ValueExpr>> = vec![Vec::new()];
         let mut known = 0;
-        for column in 0..columns {
+        for column in columns {
             let single = restrictions()
-                .filter(|r| r.columns == [column])
+                .filter(|r| r.columns == [*column])
                 .min_by_key(|r| r.tuples.len());
             let Some(single) = single else {
                 break;
@@ -205,18 +255,19 @@ impl Analysis {
                     })
                 })
                 .collect();
-            known = column + 1;
+            known += 1;
         }
         // A list of rows that has more of the columns is better.
         for rows in restrictions().filter(|r| r.columns.len() > 1) {
             let has = |column: usize| rows.columns.iter().position(|c| *c == column);
-            let length = (0..columns).take_while(|c| has(*c).is_some()).count();
-            if length > known {
-                known = length;
+            let given = columns.iter().map_while(|c| has(*c));
+            let given: Vec<usize> = given.collect();
+            if given.len() > known {
+                known = given.len();
                 product = rows
                     .tuples
                     .iter()
-                    .map(|row| (0..length).filter_map(|c| has(c).map(|i| row[i])).collect())
+                    .map(|row| given.iter().map(|i| row[*i]).collect())
                     .collect();
             }
         }

@@ -41,11 +41,14 @@ pub enum Route {
         keyspace: KeyspaceName,
         /// What tells which: `customer.customer_id`.
         by: String,
+        /// The lookup vindex that is asked for it.
+        lookup: Option<String>,
     },
     /// The shards of several values: one at least, all at most.
     SomeShards {
         keyspace: KeyspaceName,
         by: String,
+        lookup: Option<String>,
         writes: bool,
     },
     /// Every shard.
@@ -109,6 +112,7 @@ fn explain(catalog: &Catalog, target: &Target, kind: &str) -> Result<Route, SqlE
                 (Some(shard), _) => Route::OneShard {
                     keyspace: keyspace.name.clone(),
                     by: format!("the session's target, `{shard}`"),
+                    lookup: None,
                 },
                 (None, _) => any(keyspace),
             })
@@ -161,9 +165,21 @@ fn unsharded(keyspace: &Keyspace) -> Route {
 /// Where the rows of a group of tables are.
 enum Place {
     Any,
-    One(String),
-    Some(String),
+    One(By),
+    Some(By),
     All(String),
+}
+
+/// What tells a shard.
+struct By {
+    text: String,
+    lookup: Option<String>,
+}
+
+impl From<String> for By {
+    fn from(text: String) -> Self {
+        Self { text, lookup: None }
+    }
 }
 
 fn routed_to(routed: &Routed, values: &Values<'_>) -> Result<Route, SqlError> {
@@ -179,10 +195,15 @@ fn routed_to(routed: &Routed, values: &Values<'_>) -> Result<Route, SqlError> {
     let all = places.iter().any(|p| matches!(p, Place::All(_)));
     match (places.pop(), places.is_empty(), &routed.several) {
         (None | Some(Place::Any), true, _) => Ok(any(keyspace)),
-        (Some(Place::One(by)), true, _) => Ok(Route::OneShard { keyspace: name, by }),
+        (Some(Place::One(by)), true, _) => Ok(Route::OneShard {
+            keyspace: name,
+            by: by.text,
+            lookup: by.lookup,
+        }),
         (Some(Place::Some(by)), true, Ok(_)) => Ok(Route::SomeShards {
             keyspace: name,
-            by,
+            by: by.text,
+            lookup: by.lookup,
             writes,
         }),
         (Some(Place::All(why)), true, Ok(_)) => Ok(Route::AllShards {
@@ -205,8 +226,23 @@ fn routed_to(routed: &Routed, values: &Values<'_>) -> Result<Route, SqlError> {
 
 fn place(group: &Group, values: &Values<'_>) -> Place {
     match group {
-        Group::Shard(_) => Place::One("the keyspace id that its table is pinned to".to_owned()),
+        Group::Shard(_) => Place::One(
+            "the keyspace id that its table is pinned to"
+                .to_owned()
+                .into(),
+        ),
         Group::Keys(keys) => keyed(keys, values),
+        Group::Lookup(keys) => {
+            let by = By {
+                text: format!("lookup `{}`", keys.lookup.name),
+                lookup: Some(keys.lookup.name.clone()),
+            };
+            match keys.tuples.as_slice() {
+                [] => Place::Any,
+                [_] if keys.is_unique() => Place::One(by),
+                _ => Place::Some(by),
+            }
+        }
         Group::Unrestricted(Some(table)) => Place::All(unrestricted(table)),
         Group::Unrestricted(None) => Place::All("nothing in it tells the shard".to_owned()),
     }
@@ -239,8 +275,8 @@ fn keyed(keys: &KeySet, values: &Values<'_>) -> Place {
     let whole = columns.len() == keys.vindex.columns();
     match keys.tuples.as_slice() {
         [] => Place::Any,
-        [_] if whole => Place::One(by),
-        _ => Place::Some(by),
+        [_] if whole => Place::One(by.into()),
+        _ => Place::Some(by.into()),
     }
 }
 
@@ -270,10 +306,15 @@ fn inserted(insert: &Arc<InsertTemplate>, values: &Values<'_>) -> Result<Route, 
         Route::SomeShards {
             keyspace: name,
             by,
+            lookup: None,
             writes: true,
         }
     } else {
-        Route::OneShard { keyspace: name, by }
+        Route::OneShard {
+            keyspace: name,
+            by,
+            lookup: None,
+        }
     })
 }
 

@@ -339,7 +339,8 @@ pub(super) fn write_bind(value: &BindValue, modes: SqlModes, out: &mut Vec<u8>) 
     }
 }
 
-fn write_bytes(bytes: &[u8], modes: SqlModes, out: &mut Vec<u8>) {
+/// Writes bytes as a string, or where they are no text as a hexadecimal literal.
+pub(crate) fn write_bytes(bytes: &[u8], modes: SqlModes, out: &mut Vec<u8>) {
     if std::str::from_utf8(bytes).is_err() {
         out.extend(b"x'");
         for b in bytes {

@@ -21,6 +21,7 @@ mod gate_statement;
 mod grammar;
 mod insert;
 mod literal;
+pub mod lookup;
 pub mod normalize;
 pub mod record;
 mod rewrite;
@@ -29,14 +30,19 @@ mod scan;
 mod split;
 mod statement;
 mod template;
+mod text;
 pub mod touches;
 pub mod types;
 
 use std::cell::RefCell;
 use std::sync::Arc;
 
-pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind};
+pub use catalog::{Catalog, FoundTable, Keyspace, Table, TableKind, TableLookup};
 pub use explain::{Route, route_of, tables_of};
+pub(crate) use literal::write_bytes as write_literal;
+pub use lookup::{
+    InsertKind, LookupChange, LookupRead, LookupRow, NewValue, OwnedInsert, OwnedRow, OwnedWrite,
+};
 pub use normalize::{Prints, Unreadable, normalize};
 pub use record::{Ended, KindCounts, Recorded, Recorder};
 pub use split::split_statements;

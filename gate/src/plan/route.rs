@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use vtplan_state::model::KeyspaceId;
 use vtplan_state::vindex::{Destination, Vindex, VindexValue};
 
 use super::catalog::{Keyspace, Table};
@@ -43,6 +44,42 @@ impl<'a> Values<'a> {
             return Some(literal::of_slot(self.sql, slot, self.modes));
         }
         literal::of_bind(self.bind(index)?).into()
+    }
+
+    /// Writes a value as SQL that means the same; `false` where a parameter is not known.
+    pub(super) fn write(&self, value: ValueExpr, out: &mut Vec<u8>) -> bool {
+        let (index, negative) = match value {
+            ValueExpr::Null => {
+                out.extend(b"NULL");
+                return true;
+            }
+            ValueExpr::Int(n) => {
+                out.extend(n.to_string().bytes());
+                return true;
+            }
+            ValueExpr::Slot { index, negative } => (index, negative),
+        };
+        let Some(slot) = self.slots.get(index) else {
+            return false;
+        };
+        let mut text = Vec::new();
+        if slot.kind == super::scan::Kind::Param {
+            let Some(bind) = self.bind(index) else {
+                return false;
+            };
+            literal::write_bind(bind, self.modes, &mut text);
+        } else {
+            text.extend_from_slice(slot.text(self.sql));
+        }
+        match (negative, text.strip_prefix(b"-")) {
+            (true, Some(positive)) => out.extend_from_slice(positive),
+            (true, None) => {
+                out.push(b'-');
+                out.extend(text);
+            }
+            (false, _) => out.extend(text),
+        }
+        true
     }
 
     /// What is bound to the parameter in this slot.
@@ -143,14 +180,13 @@ enum Place {
     Unclear,
 }
 
-/// The shard of a row to be written, or what is wrong with its values.
-pub(super) fn shard_of_row(
+/// The keyspace id of a row to be written, or what is wrong with its values.
+pub(super) fn id_of_row(
     vindex: &dyn Vindex,
     classes: &[ColumnClass],
     row: &[ValueExpr],
-    keyspace: &Keyspace,
     values: &Values<'_>,
-) -> Result<Arc<ShardId>, RowProblem> {
+) -> Result<KeyspaceId, RowProblem> {
     let mut keys = Vec::with_capacity(row.len());
     for (value, class) in row.iter().zip(classes) {
         let scalar = values.get(*value).ok_or(RowProblem::NotBound)?;
@@ -161,12 +197,22 @@ pub(super) fn shard_of_row(
         }
     }
     match vindex.map(&keys) {
-        Destination::Id(id) => keyspace
-            .shard_index(&id)
-            .map(|at| keyspace.shards[at].clone())
-            .ok_or(RowProblem::NoShard),
+        Destination::Id(id) => Ok(id),
         _ => Err(RowProblem::Nowhere),
     }
+}
+
+/// The shard of a row to be written, or what is wrong with its values.
+pub(super) fn shard_of_row(
+    vindex: &dyn Vindex,
+    classes: &[ColumnClass],
+    row: &[ValueExpr],
+    keyspace: &Keyspace,
+    values: &Values<'_>,
+) -> Result<Arc<ShardId>, RowProblem> {
+    let id = id_of_row(vindex, classes, row, values)?;
+    let shard = keyspace.shard_for(&id);
+    shard.cloned().ok_or(RowProblem::NoShard)
 }
 
 pub(super) enum RowProblem {

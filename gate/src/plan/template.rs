@@ -6,9 +6,11 @@ use super::catalog::{Keyspace, Table};
 use super::grammar::ValueExpr;
 use super::insert::InsertTemplate;
 use super::literal::Scalar;
+use super::lookup::{LookupKeys, LookupRead, OwnedTemplate, Unresolved};
 use super::record::Recorded;
 use super::rewrite::Rewrite;
 use super::route::{KeySet, Shards, Values};
+use super::text::Text;
 use super::touches::Touches;
 use super::types::{
     Action, GateStatement, PlanContext, Props, QueryPlan, Scatter, ShardId, ShardSql, Sql, SqlError,
@@ -24,6 +26,10 @@ pub(super) struct Template {
     pub touches: Arc<Touches>,
     /// Where its statements are counted.
     pub recorded: Option<Arc<Recorded>>,
+    /// The shards of the lookups that it asks or keeps.
+    pub beside: Option<Arc<[Arc<ShardId>]>>,
+    /// What it means for the lookups that its table owns; of UPDATE and DELETE.
+    pub owned: Option<Arc<OwnedTemplate>>,
     pub kind: TemplateKind,
 }
 
@@ -64,6 +70,8 @@ pub(super) struct Routed {
 #[derive(Debug, Clone)]
 pub(super) enum Group {
     Keys(KeySet),
+    /// A lookup must be asked.
+    Lookup(LookupKeys),
     Shard(usize),
     /// Nothing says where its rows are. With one of its tables.
     Unrestricted(Option<Arc<Table>>),
@@ -100,7 +108,15 @@ impl Template {
             }
             TemplateKind::Routed(routed) => {
                 let sql = self.rewrite.sql(context, values.sql);
-                routed.plan(sql, values)?
+                let action = routed.plan(sql, values)?;
+                match &self.owned {
+                    None => action,
+                    Some(owned) => {
+                        let text = Text::new(&self.rewrite, context, values);
+                        let write = owned.plan(action, &routed.keyspace, &text)?;
+                        Action::Owned(Box::new(write))
+                    }
+                }
             }
             TemplateKind::Insert(insert) => insert.plan(self, context, values)?,
         };
@@ -109,6 +125,7 @@ impl Template {
             tablet_type: self.tablet_type,
             touches: self.touches.clone(),
             recorded: self.recorded.clone(),
+            beside: self.beside.clone(),
             action,
         })
     }
@@ -136,70 +153,119 @@ fn parts<'a>(shards: impl Iterator<Item = &'a Arc<ShardId>>, sql: &Sql) -> Vec<S
 
 impl Routed {
     fn plan(&self, sql: Sql, values: &Values<'_>) -> Result<Action, SqlError> {
-        let shards = &self.keyspace.shards;
-        let found = self.shards(values);
-        let single = |at: usize, sql| {
-            let shard = shards.get(at).ok_or_else(|| self.keyspace.not_serving())?;
-            Ok(Action::Single(ShardSql {
-                shard: shard.clone(),
-                sql,
-            }))
+        let limit = || match &self.several {
+            Ok(Several::Rows { limit: Some(limit) }) => row_count(values, *limit).map(Some),
+            _ => Ok(None),
         };
-        // With one shard there is nothing to combine.
-        if shards.len() <= 1 {
-            return single(0, sql);
+        // With one shard there is nothing to find out.
+        let one = self.keyspace.shards.len() <= 1;
+        if !one && self.groups.iter().any(|g| matches!(g, Group::Lookup(_))) {
+            return self.ask(sql, values, limit()?);
         }
-        let several = match found {
-            Found::One(at) => return single(at, sql),
-            Found::Several(several) => several,
-            Found::Apart => {
-                let several = self.several.as_ref().err().map(String::as_str);
-                return Err(SqlError::unsupported(
-                    several.unwrap_or("a statement whose tables are on different shards"),
-                ));
-            }
-        };
-        let chosen: Vec<&Arc<ShardId>> = match several {
-            Shards::All => shards.iter().collect(),
-            Shards::Some(list) => list.iter().map(|at| &shards[*at]).collect(),
-        };
-        match &self.several {
-            Err(construct) => Err(SqlError::unsupported(construct)),
-            Ok(Several::Dml) => Ok(Action::Dml(parts(chosen.into_iter(), &sql))),
-            Ok(Several::Rows { limit }) => Ok(Action::Scatter(Scatter {
-                parts: parts(chosen.into_iter(), &sql),
-                limit: limit.map(|limit| row_count(values, limit)).transpose()?,
-            })),
+        let groups = self.groups.iter().map(|g| self.shards_of(g, values));
+        finish(&self.keyspace, groups, &self.several, limit, &sql)
+    }
+
+    fn shards_of(&self, group: &Group, values: &Values<'_>) -> Shards {
+        match group {
+            Group::Keys(keys) => keys.shards(&self.keyspace, values),
+            Group::Shard(at) => Shards::Some(vec![*at]),
+            Group::Lookup(_) | Group::Unrestricted(_) => Shards::All,
         }
     }
 
-    fn shards(&self, values: &Values<'_>) -> Found {
-        let mut found: Option<Shards> = None;
-        let mut apart = false;
-        for group in &self.groups {
-            let shards = match group {
-                Group::Keys(keys) => keys.shards(&self.keyspace, values),
-                Group::Shard(at) => Shards::Some(vec![*at]),
-                Group::Unrestricted(_) => Shards::All,
-            };
-            // No row matches: any shard can say so.
-            let shards = match shards {
-                Shards::Some(list) if list.is_empty() => Shards::Some(vec![0]),
-                other => other,
-            };
-            match &found {
-                None => found = Some(shards),
-                Some(first)
-                    if *first == shards && matches!(&shards, Shards::Some(l) if l.len() == 1) => {}
-                Some(_) => apart = true,
-            }
+    /// What lookups must say first.
+    fn ask(&self, sql: Sql, values: &Values<'_>, limit: Option<u64>) -> Result<Action, SqlError> {
+        let mut queries = Vec::new();
+        let groups = self.groups.iter().map(|group| match group {
+            Group::Lookup(keys) => match keys.query(values) {
+                Some(query) => {
+                    queries.push(query);
+                    None
+                }
+                None => Some(Shards::All),
+            },
+            other => Some(self.shards_of(other, values)),
+        });
+        let groups = groups.collect();
+        Ok(Action::Lookup(Box::new(LookupRead {
+            queries,
+            rest: Unresolved {
+                keyspace: self.keyspace.clone(),
+                groups,
+                several: self.several.clone(),
+                limit,
+                sql,
+            },
+        })))
+    }
+}
+
+/// Where a statement goes, when the shards of each group of its tables are known.
+pub(super) fn finish(
+    keyspace: &Keyspace,
+    groups: impl Iterator<Item = Shards>,
+    how: &Result<Several, String>,
+    limit: impl FnOnce() -> Result<Option<u64>, SqlError>,
+    sql: &Sql,
+) -> Result<Action, SqlError> {
+    let shards = &keyspace.shards;
+    let single = |at: usize| {
+        let shard = shards.get(at).ok_or_else(|| keyspace.not_serving())?;
+        Ok(Action::Single(ShardSql {
+            shard: shard.clone(),
+            sql: sql.clone(),
+        }))
+    };
+    // With one shard there is nothing to combine.
+    if shards.len() <= 1 {
+        return single(0);
+    }
+    let several = match found(groups) {
+        Found::One(at) => return single(at),
+        Found::Several(several) => several,
+        Found::Apart => {
+            let construct = how.as_ref().err().map(String::as_str);
+            return Err(SqlError::unsupported(
+                construct.unwrap_or("a statement whose tables are on different shards"),
+            ));
         }
-        match found {
-            _ if apart => Found::Apart,
-            None => Found::One(0),
-            Some(Shards::Some(list)) if list.len() == 1 => Found::One(list[0]),
-            Some(several) => Found::Several(several),
+    };
+    let chosen: Vec<&Arc<ShardId>> = match several {
+        Shards::All => shards.iter().collect(),
+        Shards::Some(list) => list.iter().map(|at| &shards[*at]).collect(),
+    };
+    match how {
+        Err(construct) => Err(SqlError::unsupported(construct)),
+        Ok(Several::Dml) => Ok(Action::Dml(parts(chosen.into_iter(), sql))),
+        Ok(Several::Rows { .. }) => Ok(Action::Scatter(Scatter {
+            parts: parts(chosen.into_iter(), sql),
+            limit: limit()?,
+        })),
+    }
+}
+
+fn found(groups: impl Iterator<Item = Shards>) -> Found {
+    let mut found: Option<Shards> = None;
+    let mut apart = false;
+    for shards in groups {
+        // No row matches: any shard can say so.
+        let shards = match shards {
+            Shards::Some(list) if list.is_empty() => Shards::Some(vec![0]),
+            other => other,
+        };
+        match &found {
+            None => found = Some(shards),
+            Some(first)
+                if *first == shards && matches!(&shards, Shards::Some(l) if l.len() == 1) => {}
+            Some(_) => apart = true,
         }
+    }
+    match found {
+        _ if apart => Found::Apart,
+        None => Found::One(0),
+        Some(Shards::Some(list)) if list.len() == 1 => Found::One(list[0]),
+        Some(several) => Found::Several(several),
     }
 }
 

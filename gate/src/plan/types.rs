@@ -8,6 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use vtplan_state::model::{KeyspaceName, ShardName, TabletType};
 
+use super::lookup::{LookupRead, OwnedInsert, OwnedWrite};
 use super::record::Recorded;
 use super::touches::Touches;
 
@@ -231,24 +232,36 @@ pub struct QueryPlan {
     pub touches: Arc<Touches>,
     /// Where it is counted.
     pub recorded: Option<Arc<Recorded>>,
+    /// The shards of lookups that may be asked or written for it.
+    pub beside: Option<Arc<[Arc<ShardId>]>>,
     pub action: Action,
 }
 
 impl QueryPlan {
-    /// The shards that it goes to. Of an INSERT that waits for its sequence: all that it may.
+    /// The shards that it goes to, and those of lookups. Of what waits for a sequence, or for a
+    /// lookup: all that it may.
     pub fn shards(&self) -> Vec<Arc<ShardId>> {
-        let of = |parts: &[ShardSql]| parts.iter().map(|part| part.shard.clone()).collect();
-        match &self.action {
-            Action::Gate(_) => Vec::new(),
-            Action::Single(part) => vec![part.shard.clone()],
-            Action::Scatter(scatter) => of(&scatter.parts),
-            Action::Dml(parts) | Action::Ddl(parts) => of(parts),
-            Action::Insert(insert) => insert.insert.shards(),
-        }
+        let mut shards = self.action.shards();
+        shards.extend(self.beside.iter().flat_map(|beside| beside.iter().cloned()));
+        shards
     }
 }
 
 impl Action {
+    fn shards(&self) -> Vec<Arc<ShardId>> {
+        let of = |parts: &[ShardSql]| parts.iter().map(|part| part.shard.clone()).collect();
+        match self {
+            Self::Gate(_) => Vec::new(),
+            Self::Single(part) => vec![part.shard.clone()],
+            Self::Scatter(scatter) => of(&scatter.parts),
+            Self::Dml(parts) | Self::Ddl(parts) => of(parts),
+            Self::Insert(insert) => insert.insert.shards(),
+            Self::Lookup(read) => read.shards(),
+            Self::Owned(write) => write.base.shards(),
+            Self::OwnedInsert(insert) => insert.insert.shards(),
+        }
+    }
+
     /// How many shards it goes to. Of an INSERT that waits for its sequence: how many it may.
     pub fn width(&self) -> usize {
         match self {
@@ -257,6 +270,9 @@ impl Action {
             Self::Scatter(scatter) => scatter.parts.len(),
             Self::Dml(parts) | Self::Ddl(parts) => parts.len(),
             Self::Insert(insert) => insert.insert.width(),
+            Self::Lookup(_) => 1,
+            Self::Owned(write) => write.base.width(),
+            Self::OwnedInsert(insert) => insert.insert.width(),
         }
     }
 }
@@ -276,6 +292,12 @@ pub enum Action {
     Ddl(Vec<ShardSql>),
     /// An INSERT or REPLACE for which values of a sequence are needed first.
     Insert(Box<InsertWithSequence>),
+    /// Lookups tell where it goes.
+    Lookup(Box<LookupRead>),
+    /// An UPDATE or DELETE that lookups must follow.
+    Owned(Box<OwnedWrite>),
+    /// An INSERT or REPLACE that lookups must know of before.
+    OwnedInsert(Box<OwnedInsert>),
 }
 
 #[derive(Debug, Clone)]

@@ -12,6 +12,8 @@ pub struct OkPacket {
     pub last_insert_id: u64,
     pub status: u16,
     pub warnings: u16,
+    /// How many rows an UPDATE has found, changed or not. Only read, never written.
+    pub matched: Option<u64>,
 }
 
 impl OkPacket {
@@ -19,12 +21,17 @@ impl OkPacket {
     pub fn parse(payload: &[u8]) -> Result<Self, Truncated> {
         let mut reader = Reader::new(payload);
         reader.u8()?;
-        Ok(Self {
+        let mut ok = Self {
             affected_rows: reader.lenenc()?,
             last_insert_id: reader.lenenc()?,
             status: reader.u16()?,
             warnings: reader.u16()?,
-        })
+            matched: None,
+        };
+        if !reader.rest().is_empty() {
+            ok.matched = reader.lenenc_bytes().ok().and_then(matched);
+        }
+        Ok(ok)
     }
 
     fn put_payload(&self, out: &mut Vec<u8>, header: u8) {
@@ -34,6 +41,14 @@ impl OkPacket {
         out.extend_from_slice(&self.status.to_le_bytes());
         out.extend_from_slice(&self.warnings.to_le_bytes());
     }
+}
+
+/// Of `Rows matched: 3  Changed: 2  Warnings: 0`, in whatever language.
+fn matched(info: &[u8]) -> Option<u64> {
+    let start = info.iter().position(u8::is_ascii_digit)?;
+    let digits = info[start..].iter().take_while(|b| b.is_ascii_digit());
+    let digits: Vec<u8> = digits.copied().collect();
+    std::str::from_utf8(&digits).ok()?.parse().ok()
 }
 
 pub fn put_ok(out: &mut Vec<u8>, sequence: &mut u8, ok: &OkPacket) {
@@ -235,7 +250,7 @@ mod tests {
     proptest! {
         #[test]
         fn an_ok_packet_is_read_back(affected: u64, id: u64, status: u16, warnings: u16) {
-            let ok = OkPacket { affected_rows: affected, last_insert_id: id, status, warnings };
+            let ok = OkPacket { affected_rows: affected, last_insert_id: id, status, warnings, matched: None };
             let mut out = Vec::new();
             ok.put_payload(&mut out, 0);
             prop_assert_eq!(OkPacket::parse(&out), Ok(ok));

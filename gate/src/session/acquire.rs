@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use vtplan_state::model::TabletType;
 
-use super::{Held, Session};
+use super::{Held, Order, Session};
 use crate::backend::{BackendError, Variant};
 use crate::exec::stale::Stale;
 use crate::exec::{Failure, backend_failure};
@@ -37,6 +37,19 @@ impl Session {
         plan: &QueryPlan,
         sql: &[u8],
     ) -> Result<Held, Failure> {
+        self.acquire_for(Order::Normal, snapshot, shard, plan, sql)
+            .await
+    }
+
+    /// The same, for what [`Order`] says.
+    pub(crate) async fn acquire_for(
+        &mut self,
+        order: Order,
+        snapshot: &Snapshot,
+        shard: &Arc<ShardId>,
+        plan: &QueryPlan,
+        sql: &[u8],
+    ) -> Result<Held, Failure> {
         let tablet_type = plan.tablet_type;
         if !plan.props.is_read || plan.props.locks_rows {
             self.shared.topology.check_lease()?;
@@ -53,7 +66,7 @@ impl Session {
         let held = self
             .held
             .iter()
-            .position(|h| h.tablet_type == tablet_type && h.shard == *shard);
+            .position(|h| h.order == order && h.tablet_type == tablet_type && h.shard == *shard);
         if let Some(at) = held {
             let mut held = self.held.swap_remove(at);
             held.kept = true;
@@ -69,7 +82,8 @@ impl Session {
         }
         let variant = Variant {
             deprecate_eof: self.deprecate_eof(),
-            found_rows: self.has(caps::FOUND_ROWS),
+            // Of lookups the gate must know which rows are new.
+            found_rows: order == Order::Normal && self.has(caps::FOUND_ROWS),
             ignore_space: self.has(caps::IGNORE_SPACE),
             collation: self.collation,
             has_database: database.is_some(),
@@ -122,6 +136,7 @@ impl Session {
             }
             self.handle.running.add(&tablet.pool, pooled.conn.thread_id);
             return Ok(Held {
+                order,
                 shard: shard.clone(),
                 tablet_type,
                 tablet,

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use vtplan_state::model::TabletType;
 
-use super::{Held, Session};
+use super::{Held, Order, Session};
 use crate::backend::Conn;
 use crate::plan::ShardId;
 use crate::protocol::SqlError;
@@ -67,7 +67,9 @@ impl Session {
                 found
             }
             Diagnostics::Held(shard, tablet_type) => {
-                let same = |h: &&mut Held| h.tablet_type == tablet_type && h.shard == shard;
+                let same = |h: &&mut Held| {
+                    h.order == Order::Normal && h.tablet_type == tablet_type && h.shard == shard
+                };
                 match self.held.iter_mut().find(same) {
                     Some(held) => read(&mut held.pooled.conn).await,
                     None => None,

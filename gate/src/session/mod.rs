@@ -20,6 +20,7 @@ use std::time::Duration;
 use bytes::BytesMut;
 
 use crate::backend::Settings;
+use crate::exec::lookup::Loose;
 use crate::gate::Shared;
 use crate::plan::{Prepared, SessionValues, ShardId, SqlModes, Target};
 use crate::pool::PooledConn;
@@ -49,9 +50,22 @@ pub struct Transaction {
     pub savepoints: Vec<String>,
 }
 
+/// What a connection is for. Within a transaction a shard may have one of each, which commit one
+/// after the other.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Order {
+    /// New rows of lookups. It commits first: see [`crate::exec::lookup`].
+    First,
+    /// The client's own statements.
+    Normal,
+    /// One statement outside of the client's transaction.
+    Apart,
+}
+
 /// A server connection that is lent to the session.
 #[derive(Debug)]
 pub struct Held {
+    pub order: Order,
     pub shard: Arc<ShardId>,
     pub tablet_type: TabletType,
     pub tablet: Arc<Tablet>,
@@ -98,6 +112,8 @@ pub struct Session {
     /// Connections that are used from now on stay the session's own.
     pub(crate) reserved: bool,
     pub(crate) values: SessionValues,
+    /// Rows of lookups that may have lost what they are about, to be looked at after the commit.
+    pub(crate) loose: Vec<Loose>,
     /// The last statement's answer was an error that was passed through.
     pub(crate) last_failed: bool,
     /// The shard on whose connection `LOCK TABLES` was done.
@@ -144,6 +160,7 @@ impl Session {
             held: Vec::new(),
             reserved: false,
             values: SessionValues::default(),
+            loose: Vec::new(),
             last_failed: false,
             locked_on: None,
             statements: HashMap::new(),

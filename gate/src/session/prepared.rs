@@ -67,6 +67,7 @@ impl Session {
                 tablet_type: self.target.tablet_type,
                 touches: Default::default(),
                 recorded: None,
+                beside: None,
                 action: Action::Single(part.clone()),
             };
             let text = match &part.sql {

@@ -324,9 +324,44 @@ impl Session {
             Action::Dml(parts) => self.dml(snapshot, plan, parts, request, None).await,
             Action::Ddl(parts) => Box::pin(self.ddl(snapshot, plan, parts, request)).await,
             Action::Insert(insert) => self.insert(snapshot, plan, insert, request).await,
+            Action::Lookup(read) => {
+                let action = Box::pin(self.resolve(snapshot, plan, read)).await?;
+                let props = plan.props;
+                let plan = QueryPlan {
+                    props,
+                    tablet_type: plan.tablet_type,
+                    touches: plan.touches.clone(),
+                    recorded: None,
+                    beside: None,
+                    action,
+                };
+                Box::pin(self.routed(snapshot, &plan, request)).await
+            }
+            Action::Owned(_) | Action::OwnedInsert(_) => {
+                Box::pin(self.owned(snapshot, plan, request)).await
+            }
             Action::Gate(statement) => {
                 Box::pin(self.gate_statement(snapshot, plan, statement, request)).await
             }
+        }
+    }
+
+    /// A statement whose shards lookups have told.
+    async fn routed(
+        &mut self,
+        snapshot: &Snapshot,
+        plan: &QueryPlan,
+        request: &Request<'_>,
+    ) -> Result<(), Failure> {
+        match &plan.action {
+            Action::Single(part) => self.single(snapshot, plan, part, request).await,
+            Action::Scatter(scatter) if scatter.parts.len() == 1 => {
+                self.single(snapshot, plan, &scatter.parts[0], request)
+                    .await
+            }
+            Action::Scatter(scatter) => self.scatter(snapshot, plan, scatter, request).await,
+            Action::Dml(parts) => self.dml(snapshot, plan, parts, request, None).await,
+            _ => Err(SqlError::unknown("a lookup tells no shard of this".to_owned()).into()),
         }
     }
 }
@@ -340,5 +375,7 @@ fn kind(action: &Action) -> &'static str {
         Action::Dml(_) => "dml",
         Action::Ddl(_) => "ddl",
         Action::Insert(_) => "insert",
+        Action::Lookup(_) => "lookup",
+        Action::Owned(_) | Action::OwnedInsert(_) => "owned",
     }
 }

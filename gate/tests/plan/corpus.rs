@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 use vtplan_gate::plan::{Action, PlanContext, Target};
 
-use crate::support::{Gate, vitess};
+use crate::support::{Gate, vitess, without_doubles};
 
 fn gate(file: &str) -> Gate {
-    // Test doubles of Vitess, which are lookups.
-    let file = file.replace("lookup_cost", "lookup_unique");
-    Gate::new(&vitess(&serde_json::from_str(&file).unwrap()))
+    Gate::new(&vitess(
+        &serde_json::from_str(&without_doubles(file)).unwrap(),
+    ))
 }
 
 /// Whether Vitess sends the statement as one to one shard, by functional vindexes alone.
@@ -63,6 +63,8 @@ fn no_query_panics_and_every_refusal_has_a_reason() {
                 Action::Dml(_) => "dml",
                 Action::Ddl(_) => "ddl",
                 Action::Insert(_) => "insert",
+                Action::Lookup(_) => "lookup",
+                Action::Owned(_) | Action::OwnedInsert(_) => "owned",
             },
         };
         *counts.entry(outcome).or_default() += 1;

@@ -213,7 +213,31 @@ fn what_cannot_be_put_together_exactly_is_refused_by_name() {
             "update customer set customer_id = 5 where customer_id = 8",
             "UPDATE of sharding column `customer_id`",
         ),
-        ("delete from owner where id = 1", "lookup vindex `lk`"),
+        (
+            "delete from other where id = 1",
+            "lookup vindex `broken`: vindex type `lookup_hash`",
+        ),
+        ("update other set mail = 'x'", "lookup vindex `broken`"),
+        (
+            "delete from owner where id in (1, 8) limit 3",
+            "DELETE ... LIMIT",
+        ),
+        (
+            "delete owner from owner join customer on owner.id = customer.customer_id",
+            "DELETE of joined tables, of which one is `owner`",
+        ),
+        (
+            "update owner set mail = upper(mail)",
+            "expression for column `mail` of lookup vindex `lk`",
+        ),
+        (
+            "update owner set mail = 'x' where id = 1 limit 1",
+            "UPDATE ... LIMIT of a column of `owner`",
+        ),
+        (
+            "update owner set mail = 'x' where rand() < 0.5",
+            "RAND() in a write to `owner`",
+        ),
         ("update country set a = 1", "writes to reference table"),
         ("call p()", "CALL on a sharded keyspace"),
         (
@@ -389,8 +413,16 @@ fn inserted_rows_go_to_their_shards() {
         ),
         ("insert into country (a) values (1)", "reference table"),
         (
-            "insert into owner (id, mail) values (1, 'x')",
-            "lookup vindex `lk`",
+            "insert into owner (id, mail, tag, late, a, b) values (1, 'x', upper('y'), 'z', 1, 2)",
+            "expression `upper('y')` for column `tag` of a lookup vindex",
+        ),
+        (
+            "insert into owner (id, mail, tag, late, a, b) values (1, 'x', 'y', 'z', 1, 2) on duplicate key update tag = 'z'",
+            "ON DUPLICATE KEY UPDATE of column `tag` of lookup vindex `tags`",
+        ),
+        (
+            "insert into other (id, mail) values (1, 'x')",
+            "lookup vindex `broken`",
         ),
         (
             "insert into both (id) values ('07')",
@@ -605,4 +637,80 @@ fn one_shard_takes_what_several_cannot() {
         gate.show("customer", "insert into customer (name) values ('x')")
             .starts_with("sequence ")
     );
+}
+
+#[test]
+fn lookups_are_asked_in_the_words_of_the_statement() {
+    for (sql, query) in [
+        (
+            "select * from owner where mail = 'O''x'",
+            "SELECT `keyspace_id` FROM `commerce`.`mail_idx` WHERE `mail` IN ('O''x')",
+        ),
+        (
+            "select * from owner o where o.mail in ('a', 'b') order by id",
+            "SELECT `keyspace_id` FROM `commerce`.`mail_idx` WHERE `mail` IN ('a', 'b')",
+        ),
+        (
+            "select * from owner where b = -2 and a = 1",
+            "SELECT `id` FROM `commerce`.`pair_idx` WHERE `a` = 1 AND `b` = -2",
+        ),
+        (
+            "select * from owner where (b, a) in ((1, 2), (3, 4))",
+            "SELECT `id` FROM `commerce`.`pair_idx` WHERE (`a`, `b`) IN ((2, 1), (4, 3))",
+        ),
+        (
+            "select * from owner join customer on owner.id = customer.customer_id where tag = 'x'",
+            "SELECT `id` FROM `customer`.`tag_idx` WHERE `tag` IN ('x')",
+        ),
+        // A unique one is better.
+        (
+            "select * from owner where tag = 'x' and mail = 'y'",
+            "SELECT `keyspace_id` FROM `commerce`.`mail_idx` WHERE `mail` IN ('y')",
+        ),
+        (
+            "select count(*) from owner where mail = 'y' for update",
+            "SELECT `keyspace_id` FROM `commerce`.`mail_idx` WHERE `mail` IN ('y')",
+        ),
+    ] {
+        assert_eq!(show(sql), format!("lookup {query}"), "{sql}");
+    }
+    assert!(show("select * from owner where mail = 'x' or v = 1").starts_with("scatter"));
+    assert!(show("select * from owner where mail like 'x'").starts_with("scatter"));
+    let gate = Gate::new(&records());
+    assert_eq!(
+        gate.execute(
+            "",
+            "select * from owner where mail in (?, ?)",
+            &[BindValue::Bytes("it's".into()), BindValue::Int(-5)]
+        ),
+        "lookup SELECT `keyspace_id` FROM `commerce`.`mail_idx` WHERE `mail` IN ('it''s', -5)"
+    );
+}
+
+#[test]
+fn what_lookups_lose_and_get_is_asked_by_the_statement_itself() {
+    for (sql, expected) in [
+        (
+            "update owner set v = 1 where id = 8",
+            LOW.to_owned(),
+        ),
+        (
+            "update low_priority owner as o set v = (v + 1), o.tag = 'x' where o.id = 8 and v in (select 1)",
+            "owned tags: SELECT `o`.`id`, `o`.`tag`, `o`.`tag` <=> 'x' FROM owner as o where o.id = 8 and v in (select 1) FOR UPDATE".to_owned(),
+        ),
+        (
+            "update owner set a = 5 where id = 8",
+            "owned pair: SELECT `owner`.`id`, `owner`.`a`, `owner`.`b`, `owner`.`a` <=> 5 FROM owner where id = 8 FOR UPDATE".to_owned(),
+        ),
+        (
+            "delete from customer.owner where mail = 'x' order by id limit 2",
+            "owned lk, tags, late, pair: SELECT `owner`.`id`, `owner`.`mail`, `owner`.`tag`, `owner`.`late`, `owner`.`a`, `owner`.`b` FROM customer.owner where mail = 'x' order by id limit 2 FOR UPDATE".to_owned(),
+        ),
+    ] {
+        assert_eq!(show(sql), expected, "{sql}");
+    }
+    let rows =
+        show("insert into owner (id, mail, tag, late, a, b) values (8, 'm', null, 'l', 1, -2)");
+    assert!(rows.starts_with("customer/-80 [Values("), "{rows}");
+    assert!(rows.contains("Null(0)"), "{rows}");
 }

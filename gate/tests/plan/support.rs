@@ -63,7 +63,15 @@ pub fn records() -> Records {
             "vindexes": {
                 "xxhash": { "type": "xxhash" },
                 "mc": { "type": "multicol", "params": { "column_count": "2" } },
-                "lk": { "type": "lookup_unique", "owner": "owner" } },
+                "lk": { "type": "lookup_unique", "owner": "owner", "params": {
+                    "table": "commerce.mail_idx", "from": "mail", "to": "keyspace_id" } },
+                "tags": { "type": "consistent_lookup", "owner": "owner", "params": {
+                    "table": "tag_idx", "from": "tag", "to": "id" } },
+                "late": { "type": "lookup", "owner": "owner", "params": {
+                    "table": "tag_idx", "from": "tag", "to": "id", "write_only": "true" } },
+                "pair": { "type": "consistent_lookup_unique", "owner": "owner", "params": {
+                    "table": "commerce.pair_idx", "from": "a,b", "to": "id" } },
+                "broken": { "type": "lookup_hash", "owner": "other" } },
             "tables": {
                 "customer": {
                     "column_vindexes": [{ "column": "customer_id", "name": "xxhash" }],
@@ -80,8 +88,13 @@ pub fn records() -> Records {
                 "country": { "type": "reference" },
                 "settings": { "pinned": "90" },
                 "both": { "column_vindexes": [{ "column": "id", "name": "xxhash" }] },
+                "tag_idx": { "column_vindexes": [{ "column": "tag", "name": "xxhash" }] },
                 "owner": { "column_vindexes": [
-                    { "column": "id", "name": "xxhash" }, { "column": "mail", "name": "lk" }] } } }),
+                    { "column": "id", "name": "xxhash" }, { "column": "mail", "name": "lk" },
+                    { "column": "tag", "name": "tags" }, { "column": "late", "name": "late" },
+                    { "columns": ["a", "b"], "name": "pair" }] },
+                "other": { "column_vindexes": [
+                    { "column": "id", "name": "xxhash" }, { "column": "mail", "name": "broken" }] } } }),
     );
     records
 }
@@ -174,8 +187,60 @@ pub fn shown(plan: Result<QueryPlan, SqlError>) -> String {
                     need.shard, need.table, need.count
                 )
             }
+            Action::Lookup(read) => {
+                let queries: Vec<_> = read
+                    .queries
+                    .iter()
+                    .map(|sql| String::from_utf8_lossy(sql))
+                    .collect();
+                format!("lookup {}", queries.join("; "))
+            }
+            Action::Owned(write) => {
+                let lookups: Vec<_> = write.changes.iter().map(|c| &*c.lookup.name).collect();
+                let rows = String::from_utf8_lossy(&write.rows_sql);
+                format!("owned {}: {rows}", lookups.join(", "))
+            }
+            Action::OwnedInsert(insert) => {
+                let first = insert.sequence.as_ref().map(|_| 100);
+                let rows = insert.rows(first).map(|rows| {
+                    let rows = rows
+                        .iter()
+                        .map(|row| format!("{} {:?}", row.shard, row.lookups));
+                    rows.collect::<Vec<_>>().join(" | ")
+                });
+                rows.unwrap_or_else(|e| format!("{} {}", e.errno, e.message))
+            }
         },
     }
+}
+
+/// A VSchema file of Vitess's tests, in which some vindexes are doubles of lookups.
+pub fn without_doubles(file: &str) -> String {
+    let mut json: Value = serde_json::from_str(file).unwrap();
+    let keyspaces = json["keyspaces"].as_object_mut().unwrap();
+    for keyspace in keyspaces.values_mut() {
+        let Some(vindexes) = keyspace.get_mut("vindexes").and_then(Value::as_object_mut) else {
+            continue;
+        };
+        for (name, vindex) in vindexes {
+            if vindex["type"] == "lookup_cost" {
+                vindex["type"] = json!("lookup_unique");
+            }
+            let lookup = vindex["type"]
+                .as_str()
+                .is_some_and(|t| t.starts_with("lookup"));
+            if !lookup {
+                continue;
+            }
+            // Those of the tests need no tables.
+            let double =
+                json!({ "table": format!("{name}_idx"), "from": "a", "to": "keyspace_id" });
+            let params = vindex.as_object_mut().unwrap();
+            let params = params.entry("params").or_insert(double);
+            params.as_object_mut().unwrap().remove("cost");
+        }
+    }
+    json.to_string()
 }
 
 /// Keyspaces and routing rules of a Vitess VSchema file.

@@ -4,6 +4,7 @@
 mod connections;
 mod equality;
 mod lab;
+mod lookups;
 mod moves;
 mod sharded;
 mod wire;

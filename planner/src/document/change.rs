@@ -326,6 +326,16 @@ pub fn of(action: &Action) -> Change {
             let after = json!({ "fenced": false, "serving_reads": {} });
             Change::new(Alter, "shard", format!("{keyspace}/{shard}"), before, after)
         }
+        Action::BackfillLookup {
+            keyspace,
+            lookup,
+            before,
+            after,
+            ..
+        } => {
+            let object = format!("{keyspace}.{lookup}");
+            Change::new(Alter, "vindex", object, json!(before), json!(after))
+        }
         Action::EndHold { hold, since } => {
             let before = json!({ "since": since });
             Change::new(Delete, "hold", hold, before, Value::Null)

@@ -121,6 +121,10 @@ const KINDS: &[(&str, &[Field])] = &[
     ),
     ("apply-vschema", &[KEYSPACE, ("raise", Raise, false)]),
     (
+        "backfill-lookup",
+        &[KEYSPACE, ("lookup", Text, true), TABLE],
+    ),
+    (
         "start-workflow",
         &[
             WORKFLOW,
@@ -628,6 +632,11 @@ fn route() -> Value {
                 json!({ "type": "boolean", "description": "Several shards are written to." }),
                 false,
             ),
+            (
+                "lookup",
+                text("The lookup vindex that is asked first."),
+                false,
+            ),
             ("error", count("MySQL's number of the error."), false),
             ("text", text("For people."), true),
             ("why", text("Why it is not better, or the error."), false),
@@ -699,7 +708,7 @@ fn step(kind: &str, fields: &[Field]) -> Value {
             (
                 "type",
                 json!({ "enum": [
-                    "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "workflow", "routing-rules", "hold", "user",
+                    "cell", "keyspace", "shard", "tablet", "server", "table", "vschema", "vindex", "workflow", "routing-rules", "hold", "user",
                     "gates",
                 "backups",
                 ]}),

@@ -161,6 +161,9 @@ fn of_step(input: &Input<'_>, step: &Step, found: &mut Drift) {
         Action::InitSequence { .. } => {
             finding(Kind::Sequence, "a row that numbers are taken from", missing)
         }
+        Action::BackfillLookup { .. } => {
+            finding(Kind::Vschema, "an open lookup", "one that is `write_only`")
+        }
         Action::ApplyVschema { before, after, .. } => {
             let mut one = match before {
                 None => finding(Kind::Vschema, "the spec's VSchema", missing),

@@ -28,6 +28,8 @@ pub(crate) enum Phase {
     Moves,
     /// VSchemas that have to wait for moves.
     LateVSchemas,
+    /// Lookups of tables that were in use before.
+    Lookups,
     /// VSchemas that take sequences away, after those that took numbers from them.
     LastVSchemas,
     /// What goes, after everything that comes.

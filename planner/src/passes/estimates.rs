@@ -69,6 +69,20 @@ pub(crate) fn of_table(table: &ObservedTable, rewritten: bool) -> Estimate {
     }
 }
 
+/// Rows per second that a lookup is filled with, of each shard.
+const FILLED_ROWS_PER_SECOND: u64 = 2000;
+
+/// A lookup that gets the rows of a table; shards go one after the other.
+pub(crate) fn of_filling<'a>(tables: impl Iterator<Item = &'a ObservedTable>) -> Estimate {
+    let rows: u64 = tables.map(|table| table.rows).sum();
+    Estimate {
+        seconds: 1 + rows / FILLED_ROWS_PER_SECOND,
+        rows: Some(rows),
+        write_pause_ms: Some(WRITE_PAUSE_MS),
+        ..Estimate::default()
+    }
+}
+
 /// What a workflow is about: rows and bytes of its tables on one side.
 #[derive(Debug, Clone, Copy, Default)]
 pub(crate) struct Size {

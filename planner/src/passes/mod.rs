@@ -17,6 +17,7 @@ pub(crate) mod foreign_keys;
 mod gates;
 mod keyspaces;
 mod left;
+mod lookups;
 mod moves;
 mod operation;
 mod origin;
@@ -146,6 +147,10 @@ fn find(view: &view::View, destroy: bool) -> Survey {
     moves::one_sided::steps(view, &mut draft, &moves);
     sequences::steps(view, &mut draft, &moves, &previous, &shards, &has_primary);
     vschema::steps(view, &mut draft, &moves, &previous, &shards);
+    if !destroy {
+        lookups::refuse(view, &mut draft, &moves);
+        lookups::steps(view, &mut draft, &moves, &previous);
+    }
     if destroy {
         moves::workflow_steps::end_all(view, &mut draft, &moves);
     } else {

@@ -115,6 +115,8 @@ impl<'a> Applied<'a> {
                     && !self.has_table(keyspace, table)
             }
             Action::ApplyVschema { keyspace, .. } => self.same(keyspace, "vschema"),
+            // Somebody closed it by hand.
+            Action::BackfillLookup { keyspace, .. } => self.same(keyspace, "vschema"),
             Action::MendServer { .. }
             | Action::MendRouting { .. }
             | Action::MendShard { .. }

@@ -142,7 +142,7 @@ fn shard_steps(
     for (index, (name, table)) in left_out.enumerate() {
         if let Some(why) = may_drop(view, previous, work, name, table) {
             refuse_while_moving(draft, moves, work, name, "drops");
-            drop_table(draft, work, index, name, table, why);
+            drop_table(view, draft, work, index, name, table, why);
         } else {
             draft.note(
                 format!("{}.{name}", work.keyspace),
@@ -426,6 +426,7 @@ fn is_empty(view: &View, keyspace: &KeyspaceName, table: &TableName) -> bool {
 }
 
 fn drop_table(
+    view: &View,
     draft: &mut Draft,
     work: &ShardWork,
     index: usize,
@@ -433,6 +434,8 @@ fn drop_table(
     table: &ObservedTable,
     why: &str,
 ) {
+    let mut after = vec![ids::apply_vschema(work.keyspace)];
+    after.extend(super::lookups::keepers(view, work.keyspace, name));
     draft.step_estimated(
         work.order(Phase::Remove, rank::DROP_TABLE, index),
         Action::DropTable {
@@ -447,7 +450,7 @@ fn drop_table(
             "the spec no longer has the table {}.{name}, {why}",
             work.keyspace
         ),
-        vec![ids::apply_vschema(work.keyspace)],
+        after,
     );
 }
 

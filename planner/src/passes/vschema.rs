@@ -8,6 +8,7 @@ use std::collections::BTreeSet;
 use vtplan_state::model::{KeyspaceName, TableName, VSchemaKeyspace, VSchemaTable, WorkflowKind};
 
 use super::draft::{Draft, Order, Phase};
+use super::lookups;
 use super::moves::{Move, Moves};
 use super::previous::Previous;
 use super::sequences;
@@ -36,7 +37,10 @@ pub(crate) fn steps(
                 ),
             );
         }
-        let wanted = until_moves_end(view, moves, previous, name, keyspace);
+        let mut wanted = until_moves_end(view, moves, previous, name, keyspace);
+        if lookups::any_to_fill(view, previous, name, keyspace) {
+            lookups::close(view, previous, name, keyspace, wanted.to_mut());
+        }
         if before.is_some_and(|before| is_same(before, &wanted)) {
             continue;
         }
@@ -51,6 +55,7 @@ pub(crate) fn steps(
         }
         after.extend(on_old_shards(moves, name));
         after.extend(sequences(view, moves, keyspace));
+        after.extend(lookups::tables(view, name, keyspace));
         let late = is_late(view, moves, name);
         if late {
             after.extend(moves.reshards(name).map(Move::end_id));

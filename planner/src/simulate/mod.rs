@@ -209,6 +209,19 @@ fn apply_with(live: &mut Live, action: &Action, members: &mut Members) {
         } => {
             records.vschemas.insert(keyspace.clone(), after.clone());
         }
+        Action::BackfillLookup {
+            keyspace,
+            lookup,
+            before,
+            after,
+            ..
+        } => {
+            let vschema = records.vschemas.get_mut(keyspace);
+            let there = vschema.and_then(|v| v.vindexes.get_mut(lookup));
+            if let Some(there) = there.filter(|there| *there == before) {
+                there.clone_from(after);
+            }
+        }
         Action::StartWorkflow { .. }
         | Action::WaitForCopy { .. }
         | Action::Vdiff { .. }

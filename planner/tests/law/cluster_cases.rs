@@ -377,6 +377,25 @@ fn keyspace(shape: &KeyspaceShape, cells: usize) -> DesiredKeyspace {
                 extra: BTreeMap::new(),
             });
         }
+        // Comes to tables that are there, and goes.
+        if sharded && *presence == 1 && TABLES[table] == "customer" {
+            declared.column_vindexes.push(ColumnVindex {
+                column: Some("name".to_owned()),
+                columns: Vec::new(),
+                name: "by_name".to_owned(),
+                extra: BTreeMap::new(),
+            });
+            let params = [("table", "commerce.product"), ("from", "v"), ("to", "id")];
+            let lookup = VindexDefinition {
+                vindex_type: "consistent_lookup".to_owned(),
+                params: params
+                    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+                    .into(),
+                owner: Some("customer".to_owned()),
+                extra: BTreeMap::new(),
+            };
+            vschema.vindexes.insert("by_name".to_owned(), lookup);
+        }
         if *presence == 1 && TABLES[table] == "product" {
             declared.auto_increment = Some(AutoIncrement {
                 column: "id".to_owned(),

@@ -7,6 +7,7 @@ mod cfc;
 mod collation;
 mod hash;
 mod integer;
+pub mod lookup;
 mod multicol;
 mod null;
 mod numeric;
@@ -25,7 +26,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::model::{KeyRange, KeyspaceId, VindexDefinition};
-use params::Params;
+pub use lookup::{LOOKUPS, Lookup};
+use params::{Params, hint};
 
 /// A column's value as a vindex gets it: what SQL has after `=`.
 #[derive(Debug, Clone, PartialEq)]
@@ -127,8 +129,15 @@ pub trait Vindex: fmt::Debug + Send + Sync {
 pub enum VindexError {
     #[error("vindex type `{vindex_type}` is not known{hint}")]
     UnknownType { vindex_type: String, hint: String },
-    #[error("vindex type `{vindex_type}` is a lookup, which this version does not serve; the functional types are {}", FUNCTIONAL.join(", "))]
-    Lookup { vindex_type: String },
+    #[error(
+        "vindex type `{vindex_type}` keeps what a hash was made of instead of keyspace ids, which this version does not serve: use `{instead}`"
+    )]
+    Lookup {
+        vindex_type: String,
+        instead: &'static str,
+    },
+    #[error("vindex type `{vindex_type}` is a lookup, which cannot say by itself where rows are; the functional types are {}", FUNCTIONAL.join(", "))]
+    NotFunctional { vindex_type: String },
     #[error("parameter `{param}` of vindex type `{vindex_type}` {why}")]
     Param {
         vindex_type: String,
@@ -155,19 +164,15 @@ pub const FUNCTIONAL: [&str; 14] = [
     "xxhash",
 ];
 
-/// The types that keep a table. They are known, but [`build`] refuses them.
-pub const LOOKUPS: [&str; 8] = [
-    "consistent_lookup",
-    "consistent_lookup_unique",
-    "lookup",
-    "lookup_hash",
-    "lookup_hash_unique",
-    "lookup_unicodeloosemd5_hash",
-    "lookup_unicodeloosemd5_hash_unique",
-    "lookup_unique",
-];
+/// What is wrong with a definition, if anything: of a function or of a lookup.
+pub fn check(definition: &VindexDefinition) -> Result<(), VindexError> {
+    match lookup::read(definition)? {
+        Some(_) => Ok(()),
+        None => build(definition).map(drop),
+    }
+}
 
-/// The function that a definition names. Reads the file that `json_path` or `region_map` names.
+/// The function that a definition names; a lookup is none. Reads the file that `json_path` or `region_map` names.
 pub fn build(definition: &VindexDefinition) -> Result<Arc<dyn Vindex>, VindexError> {
     build_type(&definition.vindex_type, &definition.params)
 }
@@ -195,12 +200,12 @@ fn build_type(
         "unicode_loose_md5" => without(Arc::new(unicode_loose::UnicodeLooseMd5)),
         "unicode_loose_xxhash" => without(Arc::new(unicode_loose::UnicodeLooseXxHash)),
         "xxhash" => without(Arc::new(xxhash::XxHash)),
-        lookup if LOOKUPS.contains(&lookup) => Err(VindexError::Lookup {
+        lookup if lookup::is_lookup(lookup) => Err(VindexError::NotFunctional {
             vindex_type: lookup.to_owned(),
         }),
         unknown => Err(VindexError::UnknownType {
             vindex_type: unknown.to_owned(),
-            hint: params::hint(unknown, FUNCTIONAL.iter().chain(&LOOKUPS).copied()),
+            hint: hint(unknown, FUNCTIONAL.into_iter().chain(lookup::names())),
         }),
     }
 }

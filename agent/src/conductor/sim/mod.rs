@@ -337,7 +337,9 @@ fn records_of(keys: &Keys, action: &Action) -> BTreeSet<String> {
             keyspace, shard, ..
         } => vec![keys.shard(keyspace, shard)],
         Action::EndHold { hold, .. } => vec![keys.hold(hold)],
-        Action::ApplyVschema { keyspace, .. } => vec![keys.vschema(keyspace)],
+        Action::ApplyVschema { keyspace, .. } | Action::BackfillLookup { keyspace, .. } => {
+            vec![keys.vschema(keyspace)]
+        }
         Action::StartWorkflow {
             workflow, target, ..
         } => vec![keys.workflow(&target.keyspace, workflow), keys.routing()],

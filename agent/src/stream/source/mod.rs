@@ -19,6 +19,23 @@ use super::server::ServerAddress;
 use super::table::TableShape;
 use super::wire::Connection;
 
+/// The shape of one table.
+///
+/// # Errors
+/// As for [`SourceServer::tables`].
+pub(crate) async fn shape_of(
+    conn: &mut Connection,
+    flavor: FlavorKind,
+    keyspace: &KeyspaceName,
+    table: &TableName,
+) -> Result<Arc<TableShape>, StreamError> {
+    let shapes = shape::read(conn, flavor, keyspace, std::slice::from_ref(table)).await?;
+    shapes
+        .into_iter()
+        .next()
+        .ok_or_else(|| StreamError::Refused(format!("there is no table {keyspace}.{table}")))
+}
+
 /// A server that rows are read from: any tablet of a shard.
 #[derive(Debug, Clone)]
 pub struct SourceServer {

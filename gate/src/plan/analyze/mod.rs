@@ -55,15 +55,10 @@ impl TableRef {
         }
     }
 
-    /// The position of a column in the table's primary vindex.
+    /// The position of a column among those that may tell where rows are: see
+    /// [`super::catalog::Table::vindex_column`].
     fn vindex_column(&self, column: &str) -> Option<usize> {
-        let table = self.spread()?.table.as_ref()?;
-        table
-            .primary_vindex
-            .as_ref()?
-            .columns
-            .iter()
-            .position(|c| c == column)
+        self.spread()?.table.as_ref()?.vindex_column(column)
     }
 }
 
@@ -71,7 +66,7 @@ impl TableRef {
 #[derive(Debug)]
 pub(in crate::plan) struct Restriction {
     pub table: usize,
-    /// Positions in the primary vindex.
+    /// Positions among the columns that may tell where rows are.
     pub columns: Vec<usize>,
     pub tuples: Vec<Vec<ValueExpr>>,
     /// It stands in WHERE, or in the ON of an inner join: every row of the answer obeys it.
@@ -110,6 +105,17 @@ pub(in crate::plan) struct Analysis {
     pub splices: Vec<Splice>,
     /// For UPDATE and DELETE.
     pub written: bool,
+    /// What is written that lookups must follow.
+    pub change: Option<Change>,
+}
+
+/// An UPDATE or DELETE of a table that owns lookups.
+#[derive(Debug)]
+pub(in crate::plan) struct Change {
+    /// The table, by its position.
+    pub table: usize,
+    /// Columns of lookups (lower case) that get a value; none in a DELETE.
+    pub assigned: Vec<(String, ValueExpr)>,
 }
 
 impl Analysis {

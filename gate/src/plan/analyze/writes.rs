@@ -1,14 +1,16 @@
 //! UPDATE and DELETE: what they may change.
 
-use sqlparser::ast::{AssignmentTarget, Delete, FromTable, ObjectName, Update};
+use sqlparser::ast::{AssignmentTarget, Delete, Expr, FromTable, ObjectName, Update};
 
-use super::{Found, Place, Scope, Walker};
+use super::{Change, Found, Place, Scope, Walker};
 use crate::plan::catalog::{FoundTable, TableKind};
+use crate::plan::grammar::constant;
+use crate::plan::lookup::usable;
 use crate::plan::types::SqlError;
 
-fn owns_lookup(table: &str, lookup: &str) -> SqlError {
+fn owns_lookup(construct: &str, table: &str, lookup: &str) -> SqlError {
     SqlError::unsupported(format!(
-        "writes to `{table}`, which owns lookup vindex `{lookup}`"
+        "{construct} `{table}`, which owns lookup vindex `{lookup}`"
     ))
 }
 
@@ -34,8 +36,20 @@ impl Walker<'_> {
             let AssignmentTarget::ColumnName(name) = &assignment.target else {
                 return Err(SqlError::unsupported("UPDATE of a tuple"));
             };
-            self.check_assignment(name, scope)?;
+            self.check_assignment(name, &assignment.value, scope)?;
             self.subqueries(&assignment.value, Some(scope))?;
+        }
+        if let Some((lookup, of)) = self.changed_lookup() {
+            let construct = if tables.len() != 1 {
+                "UPDATE of joined tables that changes a column of"
+            } else if update.limit.is_some() {
+                "UPDATE ... LIMIT of a column of"
+            } else {
+                ""
+            };
+            if !construct.is_empty() {
+                return Err(owns_lookup(construct, &of, &lookup));
+            }
         }
         if !update.order_by.is_empty() {
             self.construct("UPDATE ... ORDER BY");
@@ -44,13 +58,15 @@ impl Walker<'_> {
             self.construct("UPDATE ... LIMIT");
         }
         self.subqueries(&update.order_by, Some(scope))?;
-        self.check_written(scope, false)
+        self.check_written(scope)
     }
 
-    /// A row whose sharding column changes would have to move to another shard.
+    /// A row whose sharding column changes would have to move to another shard. Columns of lookups
+    /// that the table owns are noted with their value.
     pub(super) fn check_assignment(
-        &self,
+        &mut self,
         name: &ObjectName,
+        value: &Expr,
         scope: &Scope<'_>,
     ) -> Result<(), SqlError> {
         let Some(column) = name.0.last().and_then(|p| p.as_ident()) else {
@@ -62,23 +78,47 @@ impl Walker<'_> {
             if table.is_some_and(|t| !of.alias.eq_ignore_ascii_case(&t.value)) {
                 continue;
             }
+            let Some(spread) = of.spread().and_then(|found| found.table.clone()) else {
+                continue;
+            };
             let lower = column.value.to_lowercase();
-            if of.vindex_column(&lower).is_some() {
+            if spread.primary_column(&lower).is_some() {
                 return Err(SqlError::unsupported(format!(
                     "UPDATE of sharding column `{lower}` of `{}`",
                     of.alias
                 )));
             }
-            let spread = of.spread().and_then(|found| found.table.as_ref());
-            let lookups = spread
-                .map(|t| t.owned_lookups.as_slice())
-                .unwrap_or_default();
-            if let Some((lookup, _)) = lookups.iter().find(|(_, columns)| columns.contains(&lower))
-            {
-                return Err(owns_lookup(&of.alias, lookup));
-            }
+            let mut owned = spread.owned_lookups();
+            let Some(lookup) = owned.find(|lookup| lookup.columns.contains(&lower)) else {
+                continue;
+            };
+            usable(lookup, &spread.name)?;
+            let Some(value) = constant(value) else {
+                return Err(SqlError::unsupported(format!(
+                    "expression for column `{lower}` of lookup vindex `{}` in an UPDATE of `{}`: give it a value",
+                    lookup.name, of.alias
+                )));
+            };
+            let change = self.out.change.get_or_insert_with(|| Change {
+                table: *at,
+                assigned: Vec::new(),
+            });
+            change.assigned.retain(|(column, _)| *column != lower);
+            change.assigned.push((lower, value));
         }
         Ok(())
+    }
+
+    /// A lookup that an UPDATE changes, and its table.
+    fn changed_lookup(&self) -> Option<(String, String)> {
+        let change = self.out.change.as_ref()?;
+        let found = self.out.tables[change.table].spread()?;
+        let mut owned = found.table.as_ref()?.owned_lookups();
+        let changed = owned.find(|l| {
+            let mut assigned = change.assigned.iter();
+            assigned.any(|(column, _)| l.columns.contains(column))
+        })?;
+        Some((changed.name.clone(), found.name.clone()))
     }
 
     pub(super) fn delete(
@@ -107,29 +147,42 @@ impl Walker<'_> {
             self.construct("DELETE ... LIMIT");
         }
         self.subqueries(&delete.order_by, Some(scope))?;
-        self.check_written(scope, true)
+        let joined = tables != 1 || !delete.tables.is_empty() || delete.using.is_some();
+        for at in &scope.tables {
+            let found = self.out.tables[*at].spread();
+            let Some(table) = found.and_then(|found| found.table.clone()) else {
+                continue;
+            };
+            for lookup in table.owned_lookups() {
+                usable(lookup, &table.name)?;
+                if joined {
+                    let construct = "DELETE of joined tables, of which one is";
+                    return Err(owns_lookup(construct, &table.name, &lookup.name));
+                }
+                self.out.change = Some(Change {
+                    table: *at,
+                    assigned: Vec::new(),
+                });
+            }
+        }
+        self.check_written(scope)
     }
 
-    pub(super) fn check_written(&self, scope: &Scope<'_>, deletes: bool) -> Result<(), SqlError> {
+    pub(super) fn check_written(&self, scope: &Scope<'_>) -> Result<(), SqlError> {
         for at in &scope.tables {
             if let Found::Table(FoundTable {
                 table: Some(table),
                 keyspace,
                 ..
             }) = &self.out.tables[*at].found
+                && keyspace.sharded
+                && table.kind == TableKind::Reference
+                && keyspace.shards.len() > 1
             {
-                if keyspace.sharded
-                    && table.kind == TableKind::Reference
-                    && keyspace.shards.len() > 1
-                {
-                    return Err(SqlError::unsupported(format!(
-                        "writes to reference table `{}`",
-                        table.name
-                    )));
-                }
-                if let Some((lookup, _)) = table.owned_lookups.first().filter(|_| deletes) {
-                    return Err(owns_lookup(&table.name, lookup));
-                }
+                return Err(SqlError::unsupported(format!(
+                    "writes to reference table `{}`",
+                    table.name
+                )));
             }
         }
         Ok(())

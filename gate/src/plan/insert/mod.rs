@@ -8,19 +8,20 @@ mod unbound;
 use std::ops::Range;
 use std::sync::Arc;
 
-use super::catalog::{Keyspace, Table, TableKind};
+use super::catalog::{Keyspace, Table, TableKind, TableLookup};
 use super::grammar::ValueExpr;
-use super::literal::{self, ColumnClass, Scalar};
+use super::literal::{ColumnClass, Scalar};
+use super::lookup::{InsertKind, OwnedInsert};
 use super::rewrite::{Piece, Splice, quoted};
 use super::route::{RowProblem, Values, shard_of_row};
-use super::scan::{Kind, Lexer, Token};
 use super::template::Template;
+use super::text::Text;
 use super::types::{
     Action, InsertWithSequence, PlanContext, SequenceNeed, ShardId, ShardSql, SqlError,
 };
 pub(super) use read::InsertShape;
 pub(super) use unbound::UnboundInsert;
-use unbound::{Router, UnboundRow};
+use unbound::{Router, RowSql, UnboundRow};
 
 /// An INSERT over a table that is sharded or filled from a sequence.
 #[derive(Debug)]
@@ -31,6 +32,8 @@ pub(super) struct InsertTemplate {
     rows: Vec<Row>,
     /// For an omitted column of the sequence: its name is put before this token.
     add_column: Option<(usize, String)>,
+    /// What it does with rows whose keys are taken.
+    kind: InsertKind,
 }
 
 #[derive(Debug)]
@@ -39,6 +42,8 @@ struct Row {
     /// What the vindex gets; `None` for a column that is filled from the sequence.
     key: Vec<KeyPart>,
     sequence: Option<SequenceColumn>,
+    /// For each lookup that the table owns the values of its columns.
+    lookups: Vec<Vec<KeyPart>>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq)]
@@ -78,8 +83,9 @@ impl InsertTemplate {
         for (row, generated) in self.rows.iter().zip(&generated) {
             shards.push(self.shard(row, *generated, None, values)?);
         }
+        let owns = self.owns_lookups();
         let first = shards.iter().flatten().next();
-        let together = count == 0 && shards.iter().all(|s| s.as_ref() == first);
+        let together = !owns && count == 0 && shards.iter().all(|s| s.as_ref() == first);
         if let (true, Some(shard)) = (together, first) {
             return Ok(Action::Single(ShardSql {
                 shard: shard.clone(),
@@ -87,21 +93,11 @@ impl InsertTemplate {
             }));
         }
         // From here on text is put together anew, and values stand for parameters.
-        let tokens: Vec<Token> = Lexer::new(values.sql, context.sql_mode).collect();
-        let mut next = 0;
-        let params = tokens.iter().map(|token| {
-            let number = next;
-            next += usize::from(token.kind == Kind::Param);
-            number
-        });
-        let text = Text {
-            params: params.collect(),
-            tokens,
-            values,
-            splices: template.rewrite.splices(),
-            context,
-        };
+        let text = Text::new(&template.rewrite, context, values);
         let unbound = self.unbound(&text, &generated, shards)?;
+        if owns {
+            return self.owned(unbound, count);
+        }
         if count == 0 {
             let mut parts = unbound.bind(None)?;
             return Ok(match parts.len() {
@@ -118,6 +114,38 @@ impl InsertTemplate {
             },
             insert: unbound,
         })))
+    }
+
+    /// Whether lookups must know of its rows.
+    fn owns_lookups(&self) -> bool {
+        self.keyspace.sharded && self.table.owned_lookups().next().is_some()
+    }
+
+    fn owned(&self, insert: UnboundInsert, count: usize) -> Result<Action, SqlError> {
+        let sequence = match count {
+            0 => None,
+            count => {
+                let (shard, table) = self.sequence()?;
+                Some(SequenceNeed {
+                    shard,
+                    table,
+                    count: count as u64,
+                })
+            }
+        };
+        Ok(Action::OwnedInsert(Box::new(OwnedInsert {
+            kind: self.kind,
+            keyspace: self.keyspace.clone(),
+            table: self.table.clone(),
+            lookups: self.table.owned_lookups().cloned().collect(),
+            sequence,
+            insert,
+        })))
+    }
+
+    /// The lookups that its rows go to as well.
+    pub(super) fn lookups(&self) -> impl Iterator<Item = &Arc<TableLookup>> {
+        self.table.owned_lookups().filter(|_| self.keyspace.sharded)
     }
 
     /// Why rows with such values would be refused, if they would.
@@ -277,10 +305,21 @@ impl InsertTemplate {
                 key: row
                     .key
                     .iter()
-                    .map(|part| match part {
-                        KeyPart::Value(value) => text.values.get(*value).map(owned),
-                        KeyPart::Sequence => None,
+                    .map(|part| match (part, &row.sequence) {
+                        (KeyPart::Value(value), _) => text.values.get(*value).map(owned),
+                        (KeyPart::Sequence, Some(SequenceColumn::Given(_, Some(value))))
+                            if !generated =>
+                        {
+                            text.values.get(*value).map(owned)
+                        }
+                        (KeyPart::Sequence, _) => None,
                     })
+                    .collect(),
+                key_sql: self.sql_of(row, &row.key, *generated, text),
+                lookups: row
+                    .lookups
+                    .iter()
+                    .map(|values| self.sql_of(row, values, *generated, text))
                     .collect(),
             });
         }
@@ -294,6 +333,37 @@ impl InsertTemplate {
                 classes: self.classes(),
             }),
         })
+    }
+}
+
+impl InsertTemplate {
+    /// Values as SQL, for a table that owns lookups.
+    fn sql_of(
+        &self,
+        row: &Row,
+        values: &[KeyPart],
+        generated: bool,
+        text: &Text<'_>,
+    ) -> Vec<RowSql> {
+        if row.lookups.is_empty() {
+            return Vec::new();
+        }
+        let sql = |value: ValueExpr| {
+            let mut sql = Vec::new();
+            text.values.write(value, &mut sql);
+            match text.values.get(value) {
+                Some(Scalar::Null) => RowSql::Null,
+                _ => RowSql::Text(sql),
+            }
+        };
+        let values = values.iter().map(|value| match (value, &row.sequence) {
+            (KeyPart::Value(value), _) => sql(*value),
+            (KeyPart::Sequence, Some(SequenceColumn::Given(_, Some(value)))) if !generated => {
+                sql(*value)
+            }
+            (KeyPart::Sequence, _) => RowSql::Generated,
+        });
+        values.collect()
     }
 }
 
@@ -322,47 +392,5 @@ impl Row {
                 _ => false,
             },
         }
-    }
-}
-
-/// Pieces of the statement's text, with values for its parameters.
-struct Text<'a> {
-    tokens: Vec<Token>,
-    /// For each token, how many parameters are before it.
-    params: Vec<usize>,
-    values: &'a Values<'a>,
-    splices: &'a [Splice],
-    context: &'a PlanContext<'a>,
-}
-
-impl Text<'_> {
-    /// The text of some tokens, with the spaces and comments that lead to them.
-    fn render(&self, tokens: Range<usize>, extra: Option<&Splice>) -> Vec<u8> {
-        let sql = self.values.sql;
-        let mut out = Vec::new();
-        let mut at = tokens.start;
-        while at < tokens.end {
-            if let Some(extra) = extra.filter(|e| e.from == at) {
-                extra.with.write(self.context, &mut out);
-            }
-            if at > 0 && self.tokens[at].start > self.tokens[at - 1].end && at > tokens.start {
-                out.push(b' ');
-            }
-            if let Some(splice) = self.splices.iter().find(|s| s.from == at) {
-                splice.with.write(self.context, &mut out);
-                if splice.to > at {
-                    at = splice.to;
-                    continue;
-                }
-            }
-            let token = self.tokens[at];
-            let bound = self.values.binds.filter(|_| token.kind == Kind::Param);
-            match bound.and_then(|binds| binds.get(self.params[at])) {
-                Some(value) => literal::write_bind(value, self.values.modes, &mut out),
-                None => out.extend_from_slice(token.text(sql)),
-            }
-            at += 1;
-        }
-        out
     }
 }

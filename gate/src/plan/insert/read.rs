@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{InsertTemplate, KeyPart, Row, SequenceColumn};
 use crate::plan::catalog::{FoundTable, Keyspace, Table, TableKind};
 use crate::plan::grammar::ValueExpr;
+use crate::plan::lookup::{InsertKind, usable};
 use crate::plan::scan::Kind;
 use crate::plan::statement::{Statement, TableName};
 use crate::plan::types::SqlError;
@@ -69,10 +70,8 @@ impl<'s, 'a> Reader<'s, 'a> {
                     "INSERT into reference table `{name}`"
                 )));
             }
-            if let Some((lookup, _)) = table.owned_lookups.first() {
-                return Err(SqlError::unsupported(format!(
-                    "INSERT into `{name}`, which owns lookup vindex `{lookup}`"
-                )));
+            for lookup in table.owned_lookups() {
+                usable(lookup, name)?;
             }
         }
         let mut next = 0;
@@ -147,6 +146,7 @@ impl<'s, 'a> Reader<'s, 'a> {
             table: self.table.clone(),
             rows,
             add_column: omitted.map(|auto| (columns_end, auto.column.clone())),
+            kind: self.kind(),
         })
     }
 
@@ -237,6 +237,7 @@ impl<'s, 'a> Reader<'s, 'a> {
             tokens: from..end + 1,
             key,
             sequence,
+            lookups: self.lookup_values(places, &values)?,
         })
     }
 
@@ -299,9 +300,59 @@ impl<'s, 'a> Reader<'s, 'a> {
                 tokens: from..at,
                 key,
                 sequence,
+                lookups: self.lookup_values(&places, &values)?,
             }],
             add_column: None,
+            kind: self.kind(),
         })
+    }
+
+    /// What the statement does with rows whose keys are taken.
+    fn kind(&self) -> InsertKind {
+        let s = self.statement;
+        let end = s.tokens.len();
+        if s.is(0, "REPLACE") {
+            InsertKind::Replace
+        } else if (0..end).any(|at| s.are(at, &["ON", "DUPLICATE", "KEY", "UPDATE"])) {
+            InsertKind::Update
+        } else if (1..5)
+            .take_while(|at| !s.is(*at, "INTO"))
+            .any(|at| s.is(at, "IGNORE"))
+        {
+            InsertKind::Ignore
+        } else {
+            InsertKind::Plain
+        }
+    }
+
+    /// A row's values for the lookups that the table owns.
+    fn lookup_values(
+        &self,
+        places: &Places,
+        values: &[Range<usize>],
+    ) -> Result<Vec<Vec<KeyPart>>, SqlError> {
+        let value = |column: &str, place: &Place| match place {
+            Place::Sequence => Ok(KeyPart::Sequence),
+            Place::Column(at) => {
+                let tokens = &values[*at];
+                let default = tokens.len() == 1 && self.statement.is(tokens.start, "DEFAULT");
+                let constant = self.constant(tokens).filter(|_| !default);
+                constant.map(KeyPart::Value).ok_or_else(|| {
+                    let text = self.statement.span(tokens.start, tokens.end);
+                    self.unsupported(&format!(
+                        "expression `{}` for column `{column}` of a lookup vindex in an INSERT",
+                        String::from_utf8_lossy(text)
+                    ))
+                })
+            }
+        };
+        let lookups = places.lookups.iter().map(|columns| {
+            let columns = columns.iter();
+            columns
+                .map(|(column, place)| value(column, place))
+                .collect()
+        });
+        lookups.collect()
     }
 
     fn key_value(&self, tokens: &Range<usize>) -> Result<ValueExpr, SqlError> {
@@ -337,6 +388,13 @@ impl<'s, 'a> Reader<'s, 'a> {
     /// What follows the rows: an alias, ON DUPLICATE KEY UPDATE, RETURNING.
     fn check_tail(&self, mut at: usize) -> Result<(), SqlError> {
         let s = self.statement;
+        let owned = self.table.owned_lookups().next();
+        if let Some(lookup) = owned.filter(|_| (at..s.tokens.len()).any(|i| s.is(i, "RETURNING"))) {
+            return Err(self.unsupported(&format!(
+                "RETURNING beside lookup vindex `{}` in an INSERT",
+                lookup.name
+            )));
+        }
         if at < s.tokens.len() && !s.is_any(at, &["AS", "ON", "RETURNING"]) {
             return Err(SqlError::syntax(
                 "what follows the rows of INSERT cannot be read",
@@ -378,6 +436,13 @@ impl<'s, 'a> Reader<'s, 'a> {
         let Some(name) = s.name(at).map(|n| n.to_lowercase()) else {
             return Ok(());
         };
+        let mut owned = self.table.owned_lookups();
+        if let Some(lookup) = owned.find(|l| l.columns.contains(&name)) {
+            return Err(self.unsupported(&format!(
+                "ON DUPLICATE KEY UPDATE of column `{name}` of lookup vindex `{}` in an INSERT",
+                lookup.name
+            )));
+        }
         let vindex = self.table.primary_vindex.as_ref();
         if !vindex.is_some_and(|v| v.columns.contains(&name)) {
             return Ok(());
@@ -400,6 +465,8 @@ impl<'s, 'a> Reader<'s, 'a> {
 struct Places {
     key: Vec<Place>,
     sequence: Option<usize>,
+    /// For each lookup that the table owns its columns.
+    lookups: Vec<Vec<(String, Place)>>,
 }
 
 enum Place {
@@ -430,6 +497,32 @@ impl Places {
                 )),
             })
             .collect::<Result<_, _>>()?;
-        Ok(Self { key, sequence })
+        let owned = reader.table.owned_lookups();
+        let lookups = owned
+            .filter(|_| reader.keyspace.sharded)
+            .map(|lookup| {
+                let columns = lookup.columns.iter();
+                let places = columns.map(|column| match of(column) {
+                    _ if auto.is_some_and(|auto| auto.column == *column) => {
+                        Ok((column.clone(), Place::Sequence))
+                    }
+                    Some(at) => Ok((column.clone(), Place::Column(at))),
+                    None => Err(SqlError::new(
+                        1364,
+                        "HY000",
+                        format!(
+                            "Field '{column}' has no value: `{}` has lookup vindex `{}` by it, so it must be given (NULL where the lookup ignores NULLs)",
+                            reader.table.name, lookup.name
+                        ),
+                    )),
+                });
+                places.collect()
+            })
+            .collect::<Result<_, SqlError>>()?;
+        Ok(Self {
+            key,
+            sequence,
+            lookups,
+        })
     }
 }

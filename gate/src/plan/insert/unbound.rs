@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use vtplan_state::vindex::Destination;
+use vtplan_state::model::KeyspaceId;
+use vtplan_state::vindex::{Destination, VindexValue};
 
 use crate::plan::catalog::{Keyspace, Table};
 use crate::plan::literal::{self, ColumnClass, Key, Scalar};
+use crate::plan::lookup::{LookupRow, OwnedRow};
 use crate::plan::types::{ShardId, ShardSql, Sql, SqlError};
 
 /// An INSERT whose statements are known up to the values of its sequence.
@@ -27,6 +29,29 @@ pub(super) struct UnboundRow {
     pub(super) shard: Option<Arc<ShardId>>,
     /// `None` for the column that is filled from the sequence.
     pub(super) key: Vec<Option<Scalar<'static>>>,
+    /// The same as SQL, for a table that owns lookups.
+    pub(super) key_sql: Vec<RowSql>,
+    /// For each such lookup the values of its columns.
+    pub(super) lookups: Vec<Vec<RowSql>>,
+}
+
+/// A value of a row, as SQL.
+#[derive(Debug, Clone)]
+pub(super) enum RowSql {
+    Null,
+    Text(Vec<u8>),
+    /// What the sequence gives.
+    Generated,
+}
+
+impl RowSql {
+    fn text(&self, generated: Option<u64>) -> Option<Vec<u8>> {
+        match self {
+            Self::Null => None,
+            Self::Text(text) => Some(text.clone()),
+            Self::Generated => generated.map(|n| n.to_string().into_bytes()),
+        }
+    }
 }
 
 /// What tells the shard of a row that waited for the sequence.
@@ -57,13 +82,62 @@ impl UnboundInsert {
         self.rows.len().min(shards)
     }
 
-    pub(in crate::plan) fn bind(&self, first: Option<u64>) -> Result<Vec<ShardSql>, SqlError> {
+    /// Each row with what the sequence gives it.
+    fn generated(&self, first: Option<u64>) -> impl Iterator<Item = (&UnboundRow, Option<u64>)> {
         let mut next = first;
-        let mut groups: Vec<(Arc<ShardId>, Vec<u8>)> = Vec::new();
-        for row in &self.rows {
+        self.rows.iter().map(move |row| {
             let value = next.filter(|_| row.generated);
             if row.generated {
                 next = next.and_then(|n| n.checked_add(1));
+            }
+            (row, value)
+        })
+    }
+
+    /// What lookups must know of the rows, when values from `first` on are reserved.
+    pub(in crate::plan) fn rows(&self, first: Option<u64>) -> Result<Vec<OwnedRow>, SqlError> {
+        let router = self.router.as_ref();
+        let router = router.ok_or_else(|| SqlError::new(1105, "HY000", "a row has no shard"))?;
+        let rows = self.generated(first).map(|(row, value)| {
+            let id = router.id(row, value)?;
+            let shard = router.keyspace.shard_for(&id);
+            let lookups = row.lookups.iter().map(|columns| {
+                let values = columns.iter().map(|column| column.text(value));
+                let values: Vec<Option<Vec<u8>>> = values.collect();
+                match values.iter().position(Option::is_none) {
+                    Some(at) => LookupRow::Null(at),
+                    None => LookupRow::Values(values.into_iter().flatten().collect()),
+                }
+            });
+            let key = row.key_sql.iter();
+            Ok(OwnedRow {
+                shard: shard
+                    .cloned()
+                    .ok_or_else(|| router.keyspace.not_serving())?,
+                key: key
+                    .map(|part| part.text(value).unwrap_or_else(|| b"NULL".to_vec()))
+                    .collect(),
+                lookups: lookups.collect(),
+                id,
+            })
+        });
+        rows.collect()
+    }
+
+    pub(in crate::plan) fn bind(&self, first: Option<u64>) -> Result<Vec<ShardSql>, SqlError> {
+        self.bind_but(first, &[])
+    }
+
+    /// The statements, without the rows that `skip` marks.
+    pub(in crate::plan) fn bind_but(
+        &self,
+        first: Option<u64>,
+        skip: &[bool],
+    ) -> Result<Vec<ShardSql>, SqlError> {
+        let mut groups: Vec<(Arc<ShardId>, Vec<u8>)> = Vec::new();
+        for (at, (row, value)) in self.generated(first).enumerate() {
+            if skip.get(at) == Some(&true) {
+                continue;
             }
             let shard = match (&row.shard, &self.router) {
                 (Some(shard), _) => shard.clone(),
@@ -106,6 +180,11 @@ impl UnboundInsert {
 
 impl Router {
     fn shard(&self, row: &UnboundRow, value: Option<u64>) -> Result<Arc<ShardId>, SqlError> {
+        let shard = self.keyspace.shard_for(&self.id(row, value)?);
+        shard.cloned().ok_or_else(|| self.keyspace.not_serving())
+    }
+
+    fn id(&self, row: &UnboundRow, value: Option<u64>) -> Result<KeyspaceId, SqlError> {
         let nowhere = || {
             SqlError::new(
                 1105,
@@ -126,15 +205,12 @@ impl Router {
             };
             match literal::key(scalar, *class, true) {
                 Key::Value(key) => keys.push(key),
-                _ => return Err(nowhere()),
+                Key::Null => keys.push(VindexValue::Null),
+                Key::Unclear => return Err(nowhere()),
             }
         }
         match primary.vindex.map(&keys) {
-            Destination::Id(id) => self
-                .keyspace
-                .shard_for(&id)
-                .cloned()
-                .ok_or_else(|| self.keyspace.not_serving()),
+            Destination::Id(id) => Ok(id),
             _ => Err(nowhere()),
         }
     }

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 
+use serde_json::json;
 use vtplan_state::model::keys::Keys;
 use vtplan_state::model::{
     AutoIncrement, CellName, ColumnVindex, Credentials, FlavorKind, HostName, HostRecord,
@@ -33,6 +34,7 @@ pub struct Layout {
     pub privileges: &'static str,
     /// Statements for a keyspace's servers.
     pub schema: fn(&str) -> &'static [&'static str],
+    pub vschema: fn(&str) -> VSchemaKeyspace,
 }
 
 const fn place(
@@ -69,6 +71,7 @@ pub static STEADY: Layout = Layout {
         ],
         _ => &["CREATE TABLE customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80))"],
     },
+    vschema,
 };
 
 /// Tables may move from `commerce` to `customer`, and `customer` may be split in two.
@@ -94,7 +97,74 @@ pub static MOVING: Layout = Layout {
         ],
         _ => &["CREATE TABLE customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80))"],
     },
+    vschema,
 };
+
+/// The tables of lookups, where a shard or an unsharded keyspace has them, and of who owns them.
+pub static LOOKUPS: Layout = Layout {
+    name: "lookups",
+    places: &[
+        place(100, "commerce", "0", true, true),
+        place(200, "customer", "-80", true, true),
+        place(300, "customer", "80-", true, true),
+    ],
+    gates: 2,
+    privileges: "ALL PRIVILEGES",
+    schema: |keyspace| match keyspace {
+        "commerce" => &[
+            "CREATE TABLE customer_seq (id BIGINT PRIMARY KEY, next_id BIGINT, cache BIGINT)",
+            "INSERT INTO customer_seq VALUES (0, 1, 3)",
+            "CREATE TABLE email_idx (email VARCHAR(80) PRIMARY KEY, keyspace_id VARBINARY(128))",
+            "CREATE DATABASE plain",
+            "CREATE TABLE plain.customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80), \
+             name VARCHAR(40), city INT, street VARCHAR(40), UNIQUE (email), UNIQUE (city, street), KEY (name))",
+        ],
+        _ => &[
+            "CREATE TABLE customer (customer_id BIGINT PRIMARY KEY, email VARCHAR(80), \
+             name VARCHAR(40), city INT, street VARCHAR(40), UNIQUE (email), UNIQUE (city, street), KEY (name))",
+            "CREATE TABLE name_idx (name VARCHAR(40), keyspace_id VARBINARY(128), \
+             PRIMARY KEY (name, keyspace_id))",
+            "CREATE TABLE address_idx (city INT, street VARCHAR(40), keyspace_id VARBINARY(128), \
+             PRIMARY KEY (city, street))",
+        ],
+    },
+    vschema: |keyspace| {
+        let vschema = match keyspace {
+            "commerce" => {
+                json!({ "tables": { "customer_seq": { "type": "sequence" }, "email_idx": {} } })
+            }
+            _ => json!({
+                "sharded": true,
+                "vindexes": {
+                    "xxhash": { "type": "xxhash" },
+                    "loose": { "type": "unicode_loose_xxhash" },
+                    "by_email": { "type": "consistent_lookup_unique", "owner": "customer", "params": {
+                        "table": "commerce.email_idx", "from": "email", "to": "keyspace_id", "ignore_nulls": "true" } },
+                    "by_name": { "type": "consistent_lookup", "owner": "customer", "params": {
+                        "table": "customer.name_idx", "from": "name", "to": "keyspace_id" } },
+                    "by_address": { "type": "lookup_unique", "owner": "customer", "params": {
+                        "table": "address_idx", "from": "city,street", "to": "keyspace_id", "ignore_nulls": "true" } } },
+                "tables": {
+                    "customer": {
+                        "column_vindexes": [
+                            { "column": "customer_id", "name": "xxhash" },
+                            { "column": "email", "name": "by_email" },
+                            { "column": "name", "name": "by_name" },
+                            { "columns": ["city", "street"], "name": "by_address" }],
+                        "auto_increment": { "column": "customer_id", "sequence": "commerce.customer_seq" } },
+                    "name_idx": { "column_vindexes": [{ "column": "name", "name": "loose" }] },
+                    "address_idx": { "column_vindexes": [{ "column": "city", "name": "xxhash" }] } } }),
+        };
+        serde_json::from_value(vschema).unwrap()
+    },
+};
+
+fn vschema(keyspace: &str) -> VSchemaKeyspace {
+    match keyspace {
+        "commerce" => commerce(),
+        _ => customer(),
+    }
+}
 
 fn table() -> VSchemaTable {
     VSchemaTable {
@@ -229,7 +299,8 @@ impl Layout {
             let key = keys.shard(&shard.keyspace, &shard.shard);
             txn = txn.then(Op::put(key, &shard));
         }
-        for (name, vschema) in [("commerce", commerce()), ("customer", customer())] {
+        for name in ["commerce", "customer"] {
+            let vschema = (self.vschema)(name);
             let name = KeyspaceName::new(name).unwrap();
             let record = KeyspaceRecord {
                 name: name.clone(),

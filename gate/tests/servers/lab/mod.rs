@@ -15,7 +15,7 @@ use vtplan_gate::{Gate, GateConfig};
 use vtplan_state::model::{CellName, GateName};
 use vtplan_state::store::Store;
 
-pub use layout::{Layout, MOVING, STEADY, shard_record};
+pub use layout::{LOOKUPS, Layout, MOVING, STEADY, shard_record};
 pub use server::{Flavor, Server};
 use server::{admin, direct, start_server};
 

@@ -2,6 +2,7 @@
 //! grammars) has been checked before by `shape`.
 
 mod cluster;
+mod lookups;
 mod shards;
 mod tables;
 mod tablets;
@@ -19,6 +20,7 @@ pub fn check(spec: &Spec, keyspaces: &[ResolvedKeyspace<'_>], problems: &mut Pro
         tablets::check(spec, keyspace, problems);
         vindexes::check(keyspace, problems);
         tables::check(keyspace, keyspaces, problems);
+        lookups::check(keyspace, keyspaces, problems);
     }
     tablets::check_pins(keyspaces, problems);
     tablets::check_servers(keyspaces, problems);

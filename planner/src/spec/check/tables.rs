@@ -366,16 +366,29 @@ impl TableCheck<'_> {
                 continue;
             };
             // What is wrong with the definition itself is reported there.
-            if let Ok(vindex) = vindex::build(definition)
-                && columns.len() != vindex.columns()
+            let lookup = vindex::lookup::read(definition);
+            let takes = match &lookup {
+                Ok(Some(lookup)) => Some(lookup.from.len()),
+                Ok(None) => vindex::build(definition).ok().map(|v| v.columns()),
+                Err(_) => None,
+            };
+            if let (Ok(Some(_)), 0) = (&lookup, i) {
+                problems
+                    .error(
+                        "lookup-primary",
+                        at_name,
+                        format!("the first vindex of table `{name}` is the lookup `{vindex_name}`, which cannot say where a new row goes"),
+                    )
+                    .help("put a functional vindex first, such as one of type `xxhash`");
+            }
+            if let Some(takes) = takes.filter(|takes| *takes != columns.len())
                 && !columns.is_empty()
             {
                 problems.error(
                     "vindex-columns",
                     at_name,
                     format!(
-                        "vindex `{vindex_name}` takes {} column(s), table `{name}` gives it {}",
-                        vindex.columns(),
+                        "vindex `{vindex_name}` takes {takes} column(s), table `{name}` gives it {}",
                         columns.len()
                     ),
                 );

@@ -27,20 +27,17 @@ pub fn check(keyspace: &ResolvedKeyspace<'_>, problems: &mut Problems) {
     }
     for (name, definition) in &vschema.vindexes {
         let path = format!("vindexes/{name}");
-        if let Err(why) = vindex::build(definition) {
+        if let Err(why) = vindex::check(definition) {
             let (code, at) = match &why {
                 VindexError::Param { param, .. } => {
                     ("vindex-param", format!("{path}/params/{param}"))
                 }
-                VindexError::Lookup { .. } => ("vindex-type", format!("{path}/type")),
+                VindexError::Lookup { .. } | VindexError::NotFunctional { .. } => {
+                    ("vindex-type", format!("{path}/type"))
+                }
                 VindexError::UnknownType { .. } => ("unknown-vindex-type", format!("{path}/type")),
             };
-            problems
-                .error(code, located.at(&at), format!("vindex `{name}`: {why}"))
-                .maybe_help(
-                    matches!(why, VindexError::Lookup { .. })
-                        .then(|| "use a functional vindex such as `xxhash`".to_owned()),
-                );
+            problems.error(code, located.at(&at), format!("vindex `{name}`: {why}"));
         }
         if let Some(owner) = &definition.owner
             && !keyspace.has_table(owner)

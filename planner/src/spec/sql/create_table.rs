@@ -13,6 +13,7 @@ pub struct CreateTable {
     pub statement: String,
     pub columns: Vec<Column>,
     pub has_primary_key: bool,
+    pub keys: Vec<Key>,
     pub comment: Option<String>,
 }
 
@@ -20,6 +21,22 @@ pub struct CreateTable {
 pub struct Column {
     pub name: Sp<String>,
     pub auto_increment: bool,
+    /// Lower case, without what makes no difference to values: `varchar(80)`, `int unsigned`.
+    pub column_type: String,
+    /// Lower case; `None`: its table's.
+    pub collation: Option<String>,
+    pub not_null: bool,
+    pub has_default: bool,
+}
+
+/// An index.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Key {
+    pub unique: bool,
+    /// Lower case.
+    pub columns: Vec<String>,
+    /// Of a column only the first characters count.
+    pub prefix: bool,
 }
 
 impl CreateTable {
@@ -208,6 +225,7 @@ impl<'a> Statement<'a> {
             statement: format!("CREATE TABLE {}", rest.replace("\r\n", "\n")),
             columns: Vec::new(),
             has_primary_key: false,
+            keys: Vec::new(),
             comment: self.comment(close),
         };
         self.columns(at + 1, close, &mut table);
@@ -305,6 +323,7 @@ impl<'a> Statement<'a> {
         let keyword = NOT_COLUMNS.iter().any(|w| self.is_word(from, w));
         table.has_primary_key |= primary;
         if keyword || !matches!(first.kind, TokenKind::Word | TokenKind::QuotedName) {
+            table.keys.extend(self.key(from, to));
             return;
         }
         // A column may be its table's key with the one word KEY; `UNIQUE KEY` is another thing.
@@ -314,10 +333,96 @@ impl<'a> Statement<'a> {
                 && !self.is_word(at - 1, "PRIMARY")
         });
         table.has_primary_key |= key;
+        let unique = (from + 1..to).any(|at| self.is_word(at, "UNIQUE"));
+        let name = unquote(self.text(first));
+        if primary || key || unique {
+            table.keys.push(Key {
+                unique: true,
+                columns: vec![name.to_lowercase()],
+                prefix: false,
+            });
+        }
+        let has = |word: &str| (from + 1..to).any(|at| self.is_word(at, word));
+        let not_null =
+            (from + 1..to).any(|at| self.is_word(at, "NOT") && self.is_word(at + 1, "NULL"));
+        let collate = (from + 1..to).find(|at| self.is_word(*at, "COLLATE"));
+        let collation = collate.and_then(|at| self.tokens.get(at + 1));
         table.columns.push(Column {
-            name: Sp::new(unquote(self.text(first)), self.span(first)),
+            name: Sp::new(name, self.span(first)),
             auto_increment: words.any(|at| self.is_word(at, "AUTO_INCREMENT")),
+            column_type: self.column_type(from + 1, to),
+            collation: collation.map(|token| unquote(self.text(token)).to_lowercase()),
+            not_null: not_null || primary || key,
+            has_default: has("DEFAULT") || has("AUTO_INCREMENT") || has("AS"),
         });
+    }
+
+    /// A column's type as [`Column::column_type`] has it.
+    fn column_type(&self, from: usize, to: usize) -> String {
+        const INTEGERS: [&str; 6] = ["tinyint", "smallint", "mediumint", "int", "bigint", "year"];
+        let word = |at: usize| {
+            let token = self
+                .tokens
+                .get(at)
+                .filter(|t| at < to && t.kind == TokenKind::Word);
+            token.map(|t| self.text(t).to_lowercase())
+        };
+        let mut name = match word(from).unwrap_or_default().as_str() {
+            "integer" => "int".to_owned(),
+            "dec" | "numeric" | "fixed" => "decimal".to_owned(),
+            "bool" | "boolean" => "tinyint".to_owned(),
+            "character" => "char".to_owned(),
+            other => other.to_owned(),
+        };
+        let mut at = from + 1;
+        if self.is_symbol(at, '(')
+            && let Some(close) = self.closing(at)
+        {
+            if !INTEGERS.contains(&name.as_str()) {
+                let inside = self.tokens[at..=close].iter().map(|t| self.text(t));
+                name.extend(inside);
+            }
+            at = close + 1;
+        }
+        if word(at).as_deref() == Some("unsigned") {
+            name.push_str(" unsigned");
+        }
+        name
+    }
+
+    /// `PRIMARY KEY (a, b)` and its like.
+    fn key(&self, from: usize, to: usize) -> Option<Key> {
+        let has = |word: &str| (from..to).any(|at| self.is_word(at, word));
+        let unique = has("PRIMARY") || has("UNIQUE");
+        let index = self.is_word(from, "KEY") || self.is_word(from, "INDEX");
+        if !unique && !index {
+            return None;
+        }
+        let open = (from..to).find(|at| self.is_symbol(*at, '('))?;
+        let close = self.closing(open)?;
+        let mut columns = Vec::new();
+        let mut prefix = false;
+        let mut depth = 0;
+        for at in open + 1..close {
+            match self.tokens[at].kind {
+                TokenKind::Symbol('(') => {
+                    depth += 1;
+                    prefix = true;
+                }
+                TokenKind::Symbol(')') => depth -= 1,
+                TokenKind::Word | TokenKind::QuotedName
+                    if depth == 0 && !self.is_word(at, "ASC") && !self.is_word(at, "DESC") =>
+                {
+                    columns.push(unquote(self.text(&self.tokens[at])).to_lowercase());
+                }
+                _ => {}
+            }
+        }
+        Some(Key {
+            unique,
+            columns,
+            prefix,
+        })
     }
 
     /// The table option `COMMENT [=] 'text'` after the columns.
@@ -374,6 +479,51 @@ mod tests {
         assert!(tables[1].has_primary_key && tables[1].is_sequence());
         assert!(tables[1].column("ID").unwrap().auto_increment);
         assert!(tables[1].column("key").is_some());
+    }
+
+    #[test]
+    fn columns_and_keys_are_known() {
+        let (tables, problems) = read(
+            "create table t (a int(11) unsigned not null, b varchar(80) character set utf8mb4 collate utf8mb4_bin \
+             default 'x', `C` decimal(10, 2), d bigint unique, e varbinary(16) primary key, \
+             unique key u (b, `C` desc), key (b(3)), constraint x unique (d), foreign key (a) references z (a))",
+        );
+        assert_eq!(problems, Vec::<String>::new());
+        let columns: Vec<_> = tables[0]
+            .columns
+            .iter()
+            .map(|c| {
+                format!(
+                    "{} {:?} {} {}",
+                    c.column_type, c.collation, c.not_null, c.has_default
+                )
+            })
+            .collect();
+        assert_eq!(
+            columns,
+            [
+                "int unsigned None true false",
+                "varchar(80) Some(\"utf8mb4_bin\") false true",
+                "decimal(10,2) None false false",
+                "bigint None false false",
+                "varbinary(16) None true false",
+            ]
+        );
+        let keys: Vec<_> = tables[0]
+            .keys
+            .iter()
+            .map(|k| format!("{} {:?} {}", k.unique, k.columns, k.prefix))
+            .collect();
+        assert_eq!(
+            keys,
+            [
+                "true [\"d\"] false",
+                "true [\"e\"] false",
+                "true [\"b\", \"c\"] false",
+                "false [\"b\"] true",
+                "true [\"d\"] false",
+            ]
+        );
     }
 
     #[test]

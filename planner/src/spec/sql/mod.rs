@@ -6,4 +6,4 @@
 pub mod create_table;
 pub mod lexer;
 
-pub use create_table::{CreateTable, read_statements};
+pub use create_table::{Column, CreateTable, Key, read_statements};

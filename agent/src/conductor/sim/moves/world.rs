@@ -325,6 +325,16 @@ impl World for MoveWorld {
         Ok(())
     }
 
+    async fn fill_lookup(
+        &self,
+        _: &vtplan_state::model::Records,
+        _: &KeyspaceName,
+        _: &str,
+    ) -> Result<crate::lookup::Filled, crate::lookup::FillError> {
+        // Simulated tables hold no rows that a lookup is of.
+        Ok(crate::lookup::Filled::default())
+    }
+
     fn now(&self) -> UnixMillis {
         self.chance.clock(self.started)
     }
