@@ -351,22 +351,22 @@ impl Keeper<'_> {
             backup.location.clone_from(&policy.location);
         }
         let mut ticket = self.ticket(locked, backup, revision);
-        let tablet = match self.tablet(&keyspace, &shard) {
-            Ok((_, tablet)) => tablet,
+        let complete = match self.tablet(&keyspace, &shard) {
+            Ok((_, tablet)) => {
+                // Whoever wrote there had the lock before.
+                if let Ok(location) = location::open(&ticket.record.location) {
+                    let place = Place::of(self.host.cluster.name(), &ticket.record);
+                    clean(&tablet, &Arc::from(location), &place).await;
+                }
+                take(&tablet, &mut ticket, &self.host.cluster).await?
+            }
             Err(why) => {
                 ticket.record.begun_at = Some(now());
-                return ticket
-                    .fail(&format!("no tablet can be copied: {why}"))
-                    .await;
+                let reason = format!("no tablet can be copied: {why}");
+                ticket.fail(&reason).await?;
+                false
             }
         };
-        let name = self.host.cluster.name();
-        // Whoever wrote there had the lock before.
-        if let Ok(location) = location::open(&ticket.record.location) {
-            let place = Place::of(name, &ticket.record);
-            clean(&tablet, &Arc::from(location), &place).await;
-        }
-        let complete = take(&tablet, &mut ticket, &self.host.cluster).await?;
         let taken = ticket.record;
         let mut all = locked.all();
         all.retain(|b| b.id != taken.id);
