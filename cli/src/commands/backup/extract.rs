@@ -23,10 +23,10 @@ Examples:
   vtplan backup extract commerce/0/20261128-221533-3f2a /srv/restored \\
       --location file:///mnt/backups --cluster shop              Without a state store
 
-Run it where the backup's location is seen. It needs no agent. Every file is compared with the manifest
-while it is copied. For MariaDB it takes `mariadb-backup` of the same version. The folder is for a server
-that a person starts: the command that is printed starts one that only this machine reaches, without
-passwords.";
+Run it where the backup's location is seen. It needs no agent. Every file is compared with the
+manifest while it is copied. For MariaDB it takes `mariadb-backup` of the same version. The folder is
+for a server that a person starts: the command that is printed starts one that only this machine
+reaches, without passwords.";
 
 #[derive(Args, Debug)]
 pub struct ExtractArgs {
@@ -36,7 +36,7 @@ pub struct ExtractArgs {
     /// The data folder to make; it must not be there
     #[arg(value_name = "DIR")]
     pub dir: PathBuf,
-    /// Where backups are, when there is no state store to ask: take `KEYSPACE/SHARD/ID` then
+    /// Where backups are, when there is no state store to ask; ID is `KEYSPACE/SHARD/ID` then
     #[arg(long, value_name = "URL")]
     pub location: Option<String>,
     /// The server's program; without it `mariadbd`, else `mysqld`, on `PATH`
@@ -144,11 +144,8 @@ async fn find_backup(
     let records = find::records(&cluster).await?;
     let backup = find::backup(&records, &args.id)?;
     if backup.state != BackupState::Complete {
-        return Err(CliError::new(
-            "not-complete",
-            format!("backup {} is {}", backup.id, backup.state.as_str()),
-        )
-        .help("`vtplan backup list` shows those that are complete"));
+        return Err(CliError::new("not-complete", show::what_it_is(backup))
+            .help("`vtplan backup list` shows those that are complete"));
     }
     let place = Place::of(cluster.name(), backup);
     Ok((

@@ -28,8 +28,8 @@ The spec's `backups:` says where they go and when agents take them by themselves
     location: file:///mnt/backups
     schedules: [{ cron: \"0 3 * * *\", keep: { last: 7 } }]
 
-They are of one server of each shard, with all that it holds, as of one position of its binlog; it goes
-on taking writes meanwhile. For the cluster's records see `vtplan state backup`.";
+They are of one server of each shard, with all that it holds, as of one position of its binlog; it
+goes on taking writes meanwhile. For the cluster's records see `vtplan state backup`.";
 
 #[derive(Args, Debug)]
 #[command(after_help = EXAMPLES)]

@@ -24,9 +24,9 @@ Examples:
   vtplan backup run customer --detach       Ask for them and return
   vtplan backup run customer --format json
 
-The best tablet of each shard is copied, one at a time on each host: an rdonly one, else a replica that
-keeps up, else the primary. They go where the spec's `backups: { location: ... }` says, and stay until
-they are removed by hand. Ctrl-C leaves agents at it. Exits with 1 if one failed.";
+The best tablet of each shard is copied, one at a time on each host: an rdonly one, else a replica
+that keeps up, else the primary. They go where the spec's `backups: { location: ... }` says, and
+stay until they are removed by hand. Ctrl-C leaves agents at it. Exits with 1 if one failed.";
 
 #[derive(Args, Debug)]
 pub struct RunArgs {

@@ -60,6 +60,18 @@ pub fn table(backups: &[&BackupRecord]) -> String {
     table.render(0)
 }
 
+/// `backup ID failed`, for messages.
+pub fn what_it_is(backup: &BackupRecord) -> String {
+    let what = match backup.state {
+        BackupState::Requested => "is asked for, and not begun",
+        BackupState::Taking => "is being taken",
+        BackupState::Complete => "is complete",
+        BackupState::Failed => "failed",
+        BackupState::Removing => "is being removed",
+    };
+    format!("backup {} {what}", backup.id)
+}
+
 fn of(backup: &BackupRecord) -> String {
     let tablet = backup.tablet.as_ref().map(ToString::to_string);
     let flavor = backup.flavor.map(|f| format!(" ({f} {})", backup.version));

@@ -21,8 +21,8 @@ Examples:
   vtplan backup verify 20261128-221533-3f2a --format json
 
 The agent that has the files reads all of them and compares their SHA-256 with the manifest, and the
-manifest's with the record. A damaged backup no longer counts as one: drift tells, and retention keeps
-an older one in its place. Ctrl-C leaves the agent at it. Exits with 1 if it is damaged.";
+manifest's with the record. A damaged backup no longer counts as one: drift tells, and retention
+keeps an older one in its place. Ctrl-C leaves the agent at it. Exits with 1 if it is damaged.";
 
 #[derive(Args, Debug)]
 pub struct VerifyArgs {
@@ -40,11 +40,7 @@ pub async fn run(cluster: &Cluster, args: &VerifyArgs, global: &Global) -> Outco
     if backup.state != BackupState::Complete {
         return Err(CliError::new(
             "not-complete",
-            format!(
-                "backup {} is {}: there is nothing to verify",
-                backup.id,
-                backup.state.as_str()
-            ),
+            format!("{}: there is nothing to verify", show::what_it_is(backup)),
         )
         .help("`vtplan backup list` shows those that are complete"));
     }
