@@ -149,7 +149,11 @@ fn import(lab: &Lab, [first, second]: &[HandMade; 2]) -> String {
     assert!(schema.contains("COMMENT='made by hand'"), "{schema}");
     // Applications connect as somebody.
     let users = "\nusers:\n  app: { password_env: VTPLAN_APP_PASSWORD }\n";
-    lab.write("shop/shop.yaml", &(spec + users))
+    let backups = format!(
+        "\nbackups: {{ location: \"file://{}\" }}\n",
+        lab.dir().display()
+    );
+    lab.write("shop/shop.yaml", &(spec + users + &backups))
 }
 
 /// The plan is empty and there is no drift.
@@ -173,6 +177,13 @@ async fn served(lab: &mut Lab) {
     lab.query::<u64>("zone1", "shop", insert)
         .await
         .expect("a write");
+    // vtplan sees nothing of their files, and says so.
+    let refused = lab.run(&["backup", "run", "shop"]).expect(1);
+    assert!(
+        refused.stdout.contains("vtplan does not see its files"),
+        "{}",
+        refused.stdout
+    );
     lab.until("the replica serves the write", |lab| {
         let there = now(lab.query::<u64>("zone1", "shop@replica", COUNT)).ok()?;
         (there == [ROWS + 1]).then_some(())

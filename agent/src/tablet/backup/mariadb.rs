@@ -98,7 +98,7 @@ async fn run(tool: &Path, options: &Path, data: &Path) -> Result<(), AgentError>
     }
     // The line that says why comes before others that say that it gives up.
     let errors: Vec<String> = (said.iter())
-        .filter(|line| line.to_lowercase().contains("error") || line.contains("FATAL"))
+        .filter(|line| line.to_uppercase().contains("ERROR") && !is_of_a_file(line))
         .cloned()
         .collect();
     let why = if errors.is_empty() { said } else { errors };
@@ -106,6 +106,13 @@ async fn run(tool: &Path, options: &Path, data: &Path) -> Result<(), AgentError>
         what: format!("mariadb-backup ({status})"),
         why: tail(&why.join("\n")),
     })
+}
+
+/// Lines that say which files are copied, whatever these are called.
+fn is_of_a_file(line: &str) -> bool {
+    ["Copying ", "...done", "Streaming "]
+        .iter()
+        .any(|word| line.contains(word))
 }
 
 #[cfg(test)]
