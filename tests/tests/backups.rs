@@ -264,7 +264,7 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
     let first = take(&lab);
     assert_eq!(first.state, BackupState::Complete);
     assert_ne!(first.tablet.as_ref(), Some(&primary.alias));
-    assert_eq!(list(&lab), [first.clone()]);
+    assert_eq!(list(&lab), std::slice::from_ref(&first));
     let verified = lab.run(&["backup", "verify", &first.id]).expect(0);
     assert!(verified.stdout.contains("is whole"), "{}", verified.stdout);
 
@@ -378,12 +378,12 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
     let older = fired(&mut lab, &[]);
     assert!(older.is_good(), "{older:?}");
     tokio::time::sleep(Duration::from_secs(2)).await;
-    assert_eq!(list(&lab), [older.clone()]);
+    assert_eq!(list(&lab), std::slice::from_ref(&older));
     of_long_ago(&inside, &older).await;
     let newer = fired(&mut lab, &[&older.id]);
     assert!(newer.is_good(), "{newer:?}");
     lab.until("the older one is gone", |lab| {
-        (list(lab) == [newer.clone()]).then_some(())
+        (list(lab) == std::slice::from_ref(&newer)).then_some(())
     });
     let blocked = Path::new(&blocked);
     assert!(folder_of(blocked, &newer).exists() && !folder_of(blocked, &older).exists());
