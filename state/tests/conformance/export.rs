@@ -5,7 +5,8 @@ use tokio::time::timeout;
 use vtplan_state::cluster::{Cluster, RecordsWatch};
 use vtplan_state::export::{Export, Mode, RestoreError, Restored, restore};
 use vtplan_state::model::{
-    FlavorKind, KeyspaceName, KeyspaceRecord, Measurement, PlanControl, RatesRecord,
+    BackupPolicyRecord, BackupRecord, FlavorKind, KeyspaceName, KeyspaceRecord, Measurement,
+    PlanControl, RatesRecord, ShardName,
 };
 use vtplan_state::store::{Lock, LockRecord, Op, StoreError, Txn, lock::TryLock};
 
@@ -39,8 +40,15 @@ async fn shop(lab: &Lab) -> Cluster {
         }
         commit(cluster.store(), txn).await;
     }
-    let put = Op::put(cluster.keys().rates(), &rates());
-    commit(cluster.store(), Txn::new().then(put)).await;
+    let keys = cluster.keys();
+    let put = Txn::new()
+        .then(Op::put(keys.rates(), &rates()))
+        .then(Op::put(keys.backup_policy(), &policy()))
+        .then(Op::put(
+            keys.backup(&backup().keyspace, &backup().shard, "b1"),
+            &backup(),
+        ));
+    commit(cluster.store(), put).await;
     let large = "x".repeat(600_000);
     for number in 0..3 {
         let put = Op::put(cluster.keys().plan_chunk("p", number), &large);
@@ -63,6 +71,18 @@ fn rates() -> RatesRecord {
         target: FlavorKind::MySql,
     });
     copies.expect("it says something")
+}
+
+fn policy() -> BackupPolicyRecord {
+    BackupPolicyRecord {
+        location: "file:///backups".to_owned(),
+        schedules: Vec::new(),
+    }
+}
+
+fn backup() -> BackupRecord {
+    let keyspace = KeyspaceName::new("ks7").unwrap();
+    BackupRecord::new("b1".into(), keyspace, ShardName::unsharded(), None, 5)
 }
 
 async fn taken(cluster: &Cluster) -> Export {
@@ -124,9 +144,13 @@ async fn records_are_put_back_as_they_were_there_and_in_another_store(lab: &Lab)
     // What agents keep of it is the same.
     let records = other.load_records().await.unwrap();
     assert_eq!(records.rates, rates());
+    assert_eq!(records.backup_policy, Some(policy()));
+    assert_eq!(records.backups.get("ks7/0/b1"), Some(&backup()));
     let credentials = other.ensure_credentials().await.unwrap();
     let copy = Export::of_records(&records, &credentials).unwrap();
-    assert_eq!(copy.entries()["rates"], moved.entries()["rates"]);
+    for key in ["rates", "backup-policy", "backups/ks7/0/b1"] {
+        assert_eq!(copy.entries()[key], moved.entries()[key]);
+    }
 
     wipe(&cluster).await;
     let back = put_back(&cluster, &moved, Mode::IntoEmpty).await.unwrap();
