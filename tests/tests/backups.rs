@@ -23,6 +23,7 @@ use vtplan_tests::process::Proc;
 use vtplan_tests::servers::Server;
 
 const CLIENTS: i64 = 4;
+const HOSTS: [&str; 2] = ["host1", "host2"];
 
 fn spec(replicas: u32, backups: &str) -> String {
     format!(
@@ -240,7 +241,9 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
     let with_failpoints = [("VTPLAN_FAILPOINTS_FILE", kill.as_str())];
     let to_root = format!("{{ location: \"file://{}\" }}", root.display());
     let path = lab.write("shop.yaml", &spec(2, &to_root));
-    lab.start_agent_with("host1", "zone1", &with_failpoints);
+    for host in HOSTS {
+        lab.start_agent_with(host, "zone1", &with_failpoints);
+    }
     lab.run(&["apply", &path, "--auto-approve"]).expect(0);
     lab.start_gate("zone1");
     let inside = Inside::open(&lab, "shop").await;
@@ -280,26 +283,33 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
         "json",
     ];
     lab.run(&detached).expect(0);
-    lab.until("the agent has killed itself", |lab| {
-        let agent = lab.agents.get_mut("host1").expect("the agent");
-        (!agent.is_alive()).then_some(())
+    let killed = lab.until("the agent has killed itself", |lab| {
+        let mut agents = lab.agents.iter_mut();
+        agents.find_map(|(name, agent)| (!agent.is_alive()).then(|| name.clone()))
     });
+    assert_eq!(
+        first.host.as_ref().map(|h| h.as_str()),
+        Some(killed.as_str())
+    );
     let left = fs::read_dir(root.join("shop/commerce/0")).expect("the shard's backups");
     assert_eq!(left.count(), 2, "one backup, and what was begun");
-    lab.start_agent_with("host1", "zone1", &with_failpoints);
+    // The other host's agent ends it.
     let failed = lab.until("what was begun has failed", |lab| {
         let ended = list(lab).pop().expect("the second");
         (ended.state == BackupState::Failed).then_some(ended)
     });
-    assert!(
-        failed.reason.contains("the agent of host host1 ended"),
-        "{failed:?}"
-    );
-    let left = fs::read_dir(root.join("shop/commerce/0")).expect("the shard's backups");
-    assert_eq!(left.count(), 1, "what was begun is gone");
+    let ended = format!("the agent of host {killed} ended");
+    assert!(failed.reason.contains(&ended), "{failed:?}");
     lab.run(&["backup", "remove", &failed.id]).expect(0);
-    assert_eq!(lab.mysqld_pids(), servers);
+    lab.start_agent_with(&killed, "zone1", &with_failpoints);
     let second = take(&lab);
+    let left = fs::read_dir(root.join("shop/commerce/0")).expect("the shard's backups");
+    assert_eq!(
+        left.count(),
+        2,
+        "two backups, and nothing of what was begun"
+    );
+    assert_eq!(lab.mysqld_pids(), servers);
     let acknowledged = ledger.end().await;
 
     // What is in a backup is what its position says.
@@ -339,8 +349,8 @@ async fn backups_are_taken_kept_verified_and_used(server: Server) {
 
     // A new replica starts from the backup, and goes on from its position.
     lab.run(&["apply", &path, "--auto-approve"]).expect(0);
-    let log = lab.agents["host1"].log();
-    assert!(log.contains("goes on from the backup"), "{log}");
+    let logs: String = lab.agents.values().map(Proc::log).collect();
+    assert!(logs.contains("goes on from the backup"), "{logs}");
     for replica in inside.replicas("commerce", "0").await {
         let mut conn = inside.connect(&replica).await;
         let end = Instant::now() + PATIENCE;

@@ -12,22 +12,17 @@ use std::time::Duration;
 use tokio::select;
 use tokio::sync::watch;
 use tokio::time::{Instant, sleep};
-use tracing::{info, warn};
-use vtplan_planner::backups::{Standing, forgettable, removable};
+use tracing::warn;
+use vtplan_planner::backups::Standing;
 use vtplan_state::cluster::Snapshot;
-use vtplan_state::model::{
-    BackupRecord, BackupState, HostName, KeyspaceName, Records, Revision, ShardName,
-};
+use vtplan_state::model::{BackupRecord, BackupState, KeyspaceName, Records, ShardName};
 use vtplan_state::store::lock::TryLock;
-use vtplan_state::store::{Lock, LockGuard, LockRecord, unix_millis};
+use vtplan_state::store::{Lock, LockRecord};
 
-use super::location::{self, Location, Place};
-use super::manifest::{self, Manifest};
-use super::take::{blocking, clean, take};
-use super::ticket::{Ticket, now};
+use super::ticket::now;
+use super::work::Locked;
 use crate::error::AgentError;
 use crate::host::Host;
-use crate::submit::id::new_plan_id;
 use crate::tablet::Tablet;
 use crate::tablet::backup::Rank;
 use crate::tablets::Tablets;
@@ -36,16 +31,18 @@ use crate::tablets::Tablets;
 const LOCK_TTL: Duration = Duration::from_secs(10);
 /// How often it is looked whether something is due.
 const LOOK: Duration = Duration::from_secs(1);
-/// How long an agent gives those with better tablets, for each rank.
-const STEP_BACK: Duration = Duration::from_secs(5);
+/// How long an agent whose tablet is a replica, or the primary, gives those with better ones: when a person
+/// waits, and when nobody does. An agent that copies another shard may come to it.
+const STEP_BACK: [Duration; 2] = [Duration::from_secs(5), Duration::from_secs(10)];
+const STEP_BACK_OF_SCHEDULES: [Duration; 2] = [Duration::from_secs(60), Duration::from_secs(600)];
 /// How long it leaves a backup alone that it could not do anything about.
-const PAUSE: Duration = Duration::from_secs(5);
+pub(super) const PAUSE: Duration = Duration::from_secs(5);
 /// After so long without the agent that has the files, others look whether they see them.
 const ELSEWHERE: Duration = Duration::from_secs(10);
 
 /// What is to be done.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-enum Work {
+pub(super) enum Work {
     /// To end it: an agent began to take it, and perhaps is no more.
     Stale,
     /// To take it: a person asked for it.
@@ -58,12 +55,12 @@ enum Work {
 
 /// Something to do, as a key to remember it by.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Job {
-    work: Work,
-    keyspace: KeyspaceName,
-    shard: ShardName,
+pub(super) struct Job {
+    pub work: Work,
+    pub keyspace: KeyspaceName,
+    pub shard: ShardName,
     /// Of the backup; empty: there is none yet.
-    id: String,
+    pub id: String,
 }
 
 impl Job {
@@ -98,16 +95,16 @@ pub async fn keep(
             let jobs = jobs(&host, &tablets, &snapshot);
             memory.since.retain(|job, _| jobs.contains(job));
             memory.not_before.retain(|job, _| jobs.contains(job));
-            for job in jobs {
+            let keeper = Keeper {
+                host: &host,
+                tablets: &tablets,
+                records: &snapshot,
+            };
+            for job in keeper.best_first(jobs) {
                 let since = *memory.since.entry(job.clone()).or_insert_with(Instant::now);
                 if (memory.not_before.get(&job)).is_some_and(|at| Instant::now() < *at) {
                     continue;
                 }
-                let keeper = Keeper {
-                    host: &host,
-                    tablets: &tablets,
-                    records: &snapshot,
-                };
                 if !keeper.waits_for_others(&job, since) {
                     if let Err(error) = keeper.work(&job).await {
                         warn!(keyspace = %job.keyspace, shard = %job.shard, backup = job.id, %error, "backups");
@@ -125,7 +122,7 @@ pub async fn keep(
     }
 }
 
-/// What there is to do for this agent, the most urgent first.
+/// What there is to do for this agent.
 fn jobs(host: &Host, tablets: &Tablets, records: &Records) -> Vec<Job> {
     let mut jobs: Vec<Job> = Vec::new();
     let mut shards: Vec<(KeyspaceName, ShardName)> = (tablets.all().iter())
@@ -166,39 +163,18 @@ fn jobs(host: &Host, tablets: &Tablets, records: &Records) -> Vec<Job> {
             });
         }
     }
-    jobs.sort();
     jobs
 }
 
-struct Keeper<'a> {
-    host: &'a Arc<Host>,
-    tablets: &'a Tablets,
-    records: &'a Records,
-}
-
-/// A shard's backups as they stand in the store, under its lock.
-struct Locked {
-    guard: LockGuard,
-    /// The oldest first, with the revision at which each was written.
-    backups: Vec<(BackupRecord, Revision)>,
-}
-
-impl Locked {
-    fn find(&self, id: &str, state: BackupState) -> Option<(BackupRecord, Revision)> {
-        let mut all = self.backups.iter();
-        all.find(|(b, _)| b.id == id && b.state == state).cloned()
-    }
-
-    fn all(&self) -> Vec<&BackupRecord> {
-        let mut all: Vec<&BackupRecord> = self.backups.iter().map(|(b, _)| b).collect();
-        all.sort_by_key(|backup| backup.order());
-        all
-    }
+pub(super) struct Keeper<'a> {
+    pub host: &'a Arc<Host>,
+    pub tablets: &'a Tablets,
+    pub records: &'a Records,
 }
 
 impl Keeper<'_> {
     /// The best tablet of a shard here, or why none is fit.
-    fn tablet(
+    pub(super) fn tablet(
         &self,
         keyspace: &KeyspaceName,
         shard: &ShardName,
@@ -221,6 +197,23 @@ impl Keeper<'_> {
         best.ok_or_else(|| why.join("; "))
     }
 
+    /// In the order of their urgency, and of those alike the ones first that this agent has the best tablets
+    /// for.
+    fn best_first(&self, jobs: Vec<Job>) -> Vec<Job> {
+        let rank = |job: &Job| match job.work {
+            Work::Requested | Work::Due => {
+                let tablet = self.tablet(&job.keyspace, &job.shard);
+                tablet.map_or(Rank::Primary, |(rank, _)| rank)
+            }
+            _ => Rank::Rdonly,
+        };
+        let mut jobs: Vec<(Work, Rank, Job)> = (jobs.into_iter())
+            .map(|job| (job.work, rank(&job), job))
+            .collect();
+        jobs.sort();
+        jobs.into_iter().map(|(_, _, job)| job).collect()
+    }
+
     /// Whether others should have the chance to do it first.
     fn waits_for_others(&self, job: &Job, since: Instant) -> bool {
         let patience = match job.work {
@@ -241,9 +234,15 @@ impl Keeper<'_> {
                     }
                 }
                 match self.tablet(&job.keyspace, &job.shard) {
-                    Ok((Rank::Replica, _)) if best_elsewhere == Some(Rank::Rdonly) => STEP_BACK,
                     Ok((rank, _)) if best_elsewhere.is_some_and(|best| best < rank) => {
-                        STEP_BACK * 2
+                        let [replica, primary] = match job.work {
+                            Work::Due => STEP_BACK_OF_SCHEDULES,
+                            _ => STEP_BACK,
+                        };
+                        match rank {
+                            Rank::Primary => primary,
+                            _ => replica,
+                        }
                     }
                     Ok(_) => Duration::ZERO,
                     // Nobody can, and one has to say so.
@@ -288,233 +287,5 @@ impl Keeper<'_> {
         };
         locked.guard.release().await?;
         done
-    }
-
-    async fn work_locked(&self, job: &Job, locked: &Locked) -> Result<(), AgentError> {
-        match job.work {
-            Work::Stale => match locked.find(&job.id, BackupState::Taking) {
-                Some((backup, revision)) => self.end_stale(locked, backup, revision).await,
-                None => Ok(()),
-            },
-            Work::Requested => match locked.find(&job.id, BackupState::Requested) {
-                Some((backup, revision)) => self.take(locked, backup, Some(revision)).await,
-                None => Ok(()),
-            },
-            Work::Due => {
-                let policy = self.records.backup_policy.iter();
-                let standing = Standing {
-                    schedules: (policy.flat_map(|p| &p.schedules))
-                        .filter(|s| s.is_for(&job.keyspace))
-                        .collect(),
-                    backups: locked.all(),
-                };
-                if !standing.is_due(now()) {
-                    return Ok(());
-                }
-                let (keyspace, shard) = (job.keyspace.clone(), job.shard.clone());
-                let at = now();
-                let id = new_plan_id(unix_millis(), rand::random());
-                let backup = BackupRecord::new(id, keyspace, shard, None, at);
-                self.take(locked, backup, None).await
-            }
-            Work::Remove => match locked.find(&job.id, BackupState::Removing) {
-                Some((backup, revision)) => self.remove(locked, backup, revision).await,
-                None => Ok(()),
-            },
-            Work::Check => match locked.find(&job.id, BackupState::Complete) {
-                Some((backup, revision)) => self.check(locked, backup, revision).await,
-                None => Ok(()),
-            },
-        }
-    }
-
-    fn ticket(
-        &self,
-        locked: &Locked,
-        backup: BackupRecord,
-        revision: impl Into<Option<Revision>>,
-    ) -> Ticket {
-        Ticket::new(&self.host.cluster, &locked.guard, backup, revision.into())
-    }
-
-    async fn take(
-        &self,
-        locked: &Locked,
-        mut backup: BackupRecord,
-        revision: Option<Revision>,
-    ) -> Result<(), AgentError> {
-        let (keyspace, shard) = (backup.keyspace.clone(), backup.shard.clone());
-        let policy = self.records.backup_policy.as_ref();
-        if backup.location.is_empty()
-            && let Some(policy) = policy
-        {
-            backup.location.clone_from(&policy.location);
-        }
-        let mut ticket = self.ticket(locked, backup, revision);
-        let complete = match self.tablet(&keyspace, &shard) {
-            Ok((_, tablet)) => {
-                // Whoever wrote there had the lock before.
-                if let Ok(location) = location::open(&ticket.record.location) {
-                    let place = Place::of(self.host.cluster.name(), &ticket.record);
-                    clean(&tablet, &Arc::from(location), &place).await;
-                }
-                take(&tablet, &mut ticket, &self.host.cluster).await?
-            }
-            Err(why) => {
-                ticket.record.begun_at = Some(now());
-                let reason = format!("no tablet can be copied: {why}");
-                ticket.fail(&reason).await?;
-                false
-            }
-        };
-        let taken = ticket.record;
-        let mut all = locked.all();
-        all.retain(|b| b.id != taken.id);
-        all.push(&taken);
-        self.keep_no_longer(locked, &all, complete).await
-    }
-
-    /// Lets go what no schedule keeps, once there is a newer one.
-    async fn keep_no_longer(
-        &self,
-        locked: &Locked,
-        all: &[&BackupRecord],
-        complete: bool,
-    ) -> Result<(), AgentError> {
-        let revision_of = |id: &str| {
-            let mut backups = locked.backups.iter();
-            backups
-                .find(|(b, _)| b.id == id)
-                .map(|(_, revision)| *revision)
-        };
-        for backup in forgettable(all) {
-            let ticket = self.ticket(locked, backup.clone(), revision_of(&backup.id));
-            ticket.delete().await?;
-        }
-        let Some(taken) = all.last().filter(|_| complete) else {
-            return Ok(());
-        };
-        let schedules = self.records.backup_policy.iter().flat_map(|p| &p.schedules);
-        let schedules: Vec<_> = schedules.filter(|s| s.is_for(&taken.keyspace)).collect();
-        for backup in removable(all, &schedules, now()) {
-            let mut ticket = self.ticket(locked, backup.clone(), revision_of(&backup.id));
-            ticket.record.state = BackupState::Removing;
-            info!(backup = %backup.path(), "no schedule keeps it any longer");
-            ticket.save().await?;
-        }
-        Ok(())
-    }
-
-    /// Ends a backup whose agent is gone: this one has its lock.
-    async fn end_stale(
-        &self,
-        locked: &Locked,
-        backup: BackupRecord,
-        revision: Revision,
-    ) -> Result<(), AgentError> {
-        let place = Place::of(self.host.cluster.name(), &backup);
-        let mut ticket = self.ticket(locked, backup, revision);
-        let Ok(location) = location::open(&ticket.record.location) else {
-            return ticket.fail("its agent has ended").await;
-        };
-        let location: Arc<dyn Location> = Arc::from(location);
-        // It may have been whole already, and only its record was not written.
-        if let Ok(Some(text)) = location.manifest(&place)
-            && let Ok(manifest) = Manifest::parse(&text, "")
-        {
-            let record = &mut ticket.record;
-            record.state = BackupState::Complete;
-            record.reason.clear();
-            record.method = Some(manifest.method);
-            record.bytes = manifest.bytes();
-            record.files = manifest.files.len() as u64;
-            record.manifest_sha256 = manifest.to_text().1;
-            record.position = manifest.position;
-            record.ended_at = Some(now());
-            return ticket.save().await;
-        }
-        let own = self.tablets.all().into_iter();
-        let own = own.filter(|t| ticket.record.tablet.as_ref() == Some(t.alias()));
-        for tablet in own {
-            clean(&tablet, &location, &place).await;
-        }
-        let host = ticket.record.host.clone();
-        let reason = format!(
-            "the agent of host {} ended while it took it",
-            host.as_ref().map_or("?", HostName::as_str)
-        );
-        warn!(backup = %ticket.record.path(), reason, "the backup failed");
-        ticket.fail(&reason).await
-    }
-
-    async fn remove(
-        &self,
-        locked: &Locked,
-        backup: BackupRecord,
-        revision: Revision,
-    ) -> Result<(), AgentError> {
-        let path = backup.path();
-        let Some((location, place)) = self.seen(&backup) else {
-            return Ok(());
-        };
-        blocking(move || {
-            let shown = location.show(&place);
-            let removed = location.remove(&place);
-            removed.map_err(|e| AgentError::io(shown.as_ref(), "it cannot be removed", e))
-        })
-        .await?;
-        self.ticket(locked, backup, revision).delete().await?;
-        info!(backup = path, "removed");
-        Ok(())
-    }
-
-    /// Where a backup is, if this agent can say anything about its files: it has taken them, or sees them.
-    fn seen(&self, backup: &BackupRecord) -> Option<(Box<dyn Location>, Place)> {
-        let location = location::open(&backup.location).ok()?;
-        let place = Place::of(self.host.cluster.name(), backup);
-        let is_mine = backup.host.as_ref() == Some(&self.host.name);
-        let is_there = || location.manifest(&place).ok().flatten().is_some();
-        (is_mine || is_there()).then_some((location, place))
-    }
-
-    async fn check(
-        &self,
-        locked: &Locked,
-        backup: BackupRecord,
-        revision: Revision,
-    ) -> Result<(), AgentError> {
-        use std::sync::atomic::{AtomicU64, Ordering};
-        let Some((location, place)) = self.seen(&backup) else {
-            return Ok(());
-        };
-        let sha256 = backup.manifest_sha256.clone();
-        let mut ticket = self.ticket(locked, backup, revision);
-        let read = Arc::new(AtomicU64::new(0));
-        let count = read.clone();
-        let mut looking = std::pin::pin!(blocking(move || {
-            let mut told = |bytes| {
-                count.fetch_add(bytes, Ordering::Relaxed);
-            };
-            Ok(manifest::damage(&*location, &place, &sha256, &mut told))
-        }));
-        let damage = loop {
-            select! {
-                damage = &mut looking => break damage?,
-                () = sleep(PAUSE) => {}
-            }
-            if let Some(check) = &mut ticket.record.check {
-                check.bytes_read = read.load(Ordering::Relaxed);
-            }
-            ticket.save().await?;
-        };
-        if !damage.is_empty() {
-            warn!(backup = %ticket.record.path(), first = damage[0], "the backup is damaged");
-        }
-        if let Some(check) = &mut ticket.record.check {
-            check.bytes_read = read.load(Ordering::Relaxed);
-            check.damage = damage;
-            check.ended_at = Some(now());
-        }
-        ticket.save().await
     }
 }

@@ -2,11 +2,12 @@
 //! servers on them.
 //!
 //! Who does what stands in records (`backups/<ks>/<shard>/<id>`), as for comparisons: a person's request is
-//! a record too, so it outlives whoever asked and whoever began. [`keeper`] decides what this agent does
-//! and does it under the shard's lock, [`take`] takes one, [`ticket`] writes its record. What is taken goes
-//! to a [`location`], with a [`manifest`] that names every file; a backup without its manifest is none.
-//! [`restore`] makes data folders of backups, [`seed`] says which one a new replica starts from. [`orphans`] ends what an agent that was killed left running.
-//! How a server is copied is in [`crate::tablet::backup`].
+//! a record too, so it outlives whoever asked and whoever began. [`keeper`] decides what this agent does,
+//! and `work` does it under the shard's lock; `take` takes one, `ticket` writes its record. What is taken
+//! goes to a [`location`], with a [`manifest`] that names every file; a backup without its manifest is
+//! none. [`restore`] makes data folders of backups, [`seed`] says which one a new replica starts from.
+//! [`orphans`] ends what an agent that was killed left running. How a server is copied is in
+//! [`crate::tablet::backup`].
 
 pub mod keeper;
 pub mod location;
@@ -16,3 +17,4 @@ pub mod restore;
 pub mod seed;
 mod take;
 mod ticket;
+mod work;

@@ -24,8 +24,8 @@ Examples:
       --location file:///mnt/backups --cluster shop              Without a state store
 
 Run it where the backup's location is seen. It needs no agent. Every file is compared with the
-manifest while it is copied. For MariaDB it takes `mariadb-backup` of the same version. The folder is
-for a server that a person starts: the command that is printed starts one that only this machine
+manifest while it is copied. For MariaDB it takes `mariadb-backup` of the same version. The folder
+is for a server that a person starts: the command that is printed starts one that only this machine
 reaches, without passwords.";
 
 #[derive(Args, Debug)]
