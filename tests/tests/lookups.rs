@@ -280,6 +280,14 @@ async fn lookups_are_filled_under_writes_and_survive_gates(server: Server) {
         commit.await.expect("a task").is_err(),
         "the commit came through"
     );
+    // The server has the command, but nobody to tell: here it ends with its connection.
+    let waiting = "select id from information_schema.processlist where info = 'COMMIT'";
+    let ids: Vec<u64> = low.query(waiting).await.expect("the waiting commit");
+    for id in ids {
+        let _ = low.query_drop(format!("kill {id}")).await;
+    }
+    let none = format!("select count(*) = 0 from ({waiting}) w");
+    until(&mut low, &none, "the commit ends").await;
     low.query_drop("unlock tables").await.expect("unlocked");
     let port = lab.gates["zone1"].mysql_port;
     lab.restart_gate("zone1", port);
