@@ -448,8 +448,18 @@ async fn gates_that_do_not_answer_are_told() {
     );
 }
 
+/// What a corpus spec says of the table `user`.
+#[derive(Clone, Copy, PartialEq)]
+enum User {
+    ById,
+    /// In a keyspace of its own.
+    ByName,
+    /// By its id, and with Vitess's lookup by its name.
+    WithLookup,
+}
+
 /// Vitess's own planner test queries, on tables of its VSchema `user`, in the spec's words.
-fn corpus_spec(place: &Place, name: &str, moved: bool) -> String {
+fn corpus_spec(place: &Place, name: &str, user: User) -> String {
     let table = |name: &str| {
         format!("create table {name} (pk bigint primary key, id bigint, user_id bigint);\n")
     };
@@ -459,7 +469,8 @@ fn corpus_spec(place: &Place, name: &str, moved: bool) -> String {
         .map(|t| format!("      {t}: {{ vindexes: [{{ name: hash, column: user_id }}] }}\n"))
         .concat();
     let mut people = String::new();
-    if moved {
+    let (mut lookup, mut index) = ("", "");
+    if user == User::ByName {
         place.write(
             &format!("{name}-people.sql"),
             "create table user (pk bigint primary key, id bigint, name varchar(64));\n",
@@ -470,20 +481,30 @@ fn corpus_spec(place: &Place, name: &str, moved: bool) -> String {
              user: {{ vindexes: [{{ name: xxhash, column: name }}] }}\n"
         );
     } else {
-        of_user
-            .push_str("create table user (pk bigint primary key, id bigint, name varchar(64));\n");
-        vindexes.push_str("      user: { vindexes: [{ name: hash, column: id }] }\n");
+        of_user.push_str(
+            "create table user (pk bigint primary key, id bigint, name varchar(64), key (name));\n",
+        );
+        let mut used = "";
+        if user == User::WithLookup {
+            lookup = "      name_user_map: { type: lookup, owner: user, params: { table: main.name_user_vdx, \
+                      from: name, to: keyspace_id, ignore_nulls: true } }\n";
+            index = "create table name_user_vdx (name varchar(64), keyspace_id varbinary(128), \
+                     primary key (name, keyspace_id));\n";
+            used = ", { name: name_user_map, column: name }";
+        }
+        let of_user = format!("      user: {{ vindexes: [{{ name: hash, column: id }}{used}] }}\n");
+        vindexes.push_str(&of_user);
     }
     place.write(&format!("{name}.sql"), &of_user);
     place.write(
         &format!("{name}-main.sql"),
-        "create table unsharded (pk bigint primary key);\n",
+        &format!("create table unsharded (pk bigint primary key);\n{index}"),
     );
     let text = format!(
         "vtplan: 1\ncluster: corpus\ncells: [zone1]\nkeyspaces:\n  main:\n    tablets: {{ zone1: {{ replica: 2 }} }}\n    \
          schema: {name}-main.sql\n  user:\n    shards: [-40, 40-80, 80-c0, c0-]\n    \
          tablets: {{ zone1: {{ replica: 2 }} }}\n    schema: {name}.sql\n    \
-         vindexes: {{ hash: {{ type: hash }} }}\n    tables:\n{vindexes}{people}"
+         vindexes:\n      hash: {{ type: hash }}\n{lookup}    tables:\n{vindexes}{people}"
     );
     let file = format!("{name}.yaml");
     place.write(&file, &text);
@@ -496,8 +517,8 @@ fn corpus_spec(place: &Place, name: &str, moved: bool) -> String {
 fn of_vitess_queries_exactly_the_lookups_by_the_old_column_become_scatters() {
     let place = Place::new();
     let (old, new) = (
-        corpus_spec(&place, "old", false),
-        corpus_spec(&place, "new", true),
+        corpus_spec(&place, "old", User::ById),
+        corpus_spec(&place, "new", User::ByName),
     );
     let mut log = String::new();
     let mut lookups = BTreeSet::new();
@@ -585,4 +606,55 @@ fn of_vitess_queries_exactly_the_lookups_by_the_old_column_become_scatters() {
             "select id from user where user.col = ? and user.id in (?, ? /*, ...*/)",
         ])
     );
+}
+
+/// Vitess's own lookup comes to `user`, and goes: what asked all shards by a name is served by it.
+#[test]
+fn of_vitess_queries_those_by_name_are_served_by_a_lookup() {
+    let place = Place::new();
+    let without = corpus_spec(&place, "without", User::ById);
+    let with_lookup = corpus_spec(&place, "with", User::WithLookup);
+    let corpus = include_str!("../../gate/tests/data/vtgate_queries.jsonl");
+    let mut log = String::new();
+    for line in corpus.lines() {
+        let case: Value = serde_json::from_str(line).expect("JSON");
+        let set = case["set"].as_str().expect("a set");
+        if !["tpch", "tpcc", "oltp", "use"].contains(&set) {
+            let query = case["query"].as_str().expect("a query").replace('\n', " ");
+            log.push_str(&format!("{query}\n"));
+        }
+    }
+    place.write("corpus.log", &log);
+    let comes = report(&place, &with_lookup, &without, "corpus.log");
+    let goes = report(&place, &without, &with_lookup, "corpus.log");
+    let by_name = regex::Regex::new(r"(?i)\bname\b").expect("a pattern");
+    let served: BTreeSet<&str> = with(&comes, &["better", "newly_served"]);
+    for kind in comes["kinds"].as_array().expect("kinds") {
+        let statement = kind["statement"].as_str().expect("a statement");
+        if served.contains(statement) {
+            // Of several rows with a name the shard may be one.
+            let maybe = kind["after"]["kind"] == "one_shard_or_refused";
+            assert!(
+                maybe || kind["after"]["lookup"] == "name_user_map",
+                "{kind}"
+            );
+            assert!(by_name.is_match(statement), "{statement}");
+        }
+    }
+    assert!(served.len() >= 3, "{served:#?}");
+    // Statements that a lookup must follow may be refused: it cannot know what an expression gives.
+    assert_eq!(with(&comes, &["worse", "more_shards"]), BTreeSet::new());
+    for statement in with(&comes, &["refused"]) {
+        let word = statement
+            .split(' ')
+            .next()
+            .unwrap_or_default()
+            .to_lowercase();
+        assert!(
+            ["insert", "update", "delete", "replace"].contains(&word.as_str()),
+            "{statement}"
+        );
+    }
+    let lost = with(&goes, &["worse", "refused"]);
+    assert!(served.iter().all(|kind| lost.contains(kind)), "{lost:#?}");
 }
