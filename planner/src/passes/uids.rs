@@ -33,6 +33,8 @@ pub(crate) fn choose(view: &View, draft: &mut Draft, shards: &mut [ShardWork]) {
     let mut next_block = 1;
     for work in shards {
         if work.create.iter().all(|t| t.uid != 0) {
+            // Their order decides about ports too, and must not hang on which tablets are made already.
+            work.create.sort_by_key(|t| t.uid);
             continue;
         }
         let block = home(view, work).unwrap_or_else(|| {

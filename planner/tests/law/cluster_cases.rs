@@ -454,7 +454,7 @@ pub fn desired(shape: &Shape, hosts: &[HostShape]) -> Desired {
         changes: ChangePolicy::default(),
         drift: Default::default(),
         // They come, change and go with the users, so that no case is longer for them.
-        backups: (shape.users.len() == 1).then(|| BackupPolicy {
+        backups: (!shape.users.is_empty()).then(|| BackupPolicy {
             location: "file:///backups".to_owned(),
             schedules: vec![BackupSchedule {
                 keyspaces: vec!["*".to_owned()],
