@@ -2,6 +2,7 @@
 //! report says: `apply`, the agents by themselves, or a person.
 
 use std::collections::BTreeSet;
+use std::os::unix::fs::PermissionsExt as _;
 use std::time::Duration;
 
 use mysql_async::Conn;
@@ -87,6 +88,7 @@ async fn write_on_replica(conn: &mut Conn, statement: &str) {
 }
 
 async fn drift_by_hand_is_found_and_goes(server: Server) {
+    let is_mariadb = matches!(server, Server::MariaDb);
     let mut lab = Lab::new("shop", server);
     let spec = lab.write("shop.yaml", SPEC);
     lab.start_agent("host1", "zone1");
@@ -273,6 +275,43 @@ async fn drift_by_hand_is_found_and_goes(server: Server) {
     lab.start_agent("host1", "zone1");
     lab.until("all is seen again", |lab| {
         let (code, _) = drift(lab, &spec);
+        (code == 0).then_some(())
+    });
+    if is_mariadb {
+        a_program_that_was_exchanged_is_told(&mut lab, &spec);
+    }
+}
+
+/// The host has another version of the server than the servers that run on, as after an upgrade.
+fn a_program_that_was_exchanged_is_told(lab: &mut Lab, spec: &str) {
+    let program = lab.write(
+        "mariadbd",
+        "#!/bin/sh
+case \"$*\" in
+  *--version*) echo \"mariadbd  Ver 10.6.99-MariaDB for Linux on x86_64\";;
+  *) PATH=$PATH:/usr/sbin exec mariadbd \"$@\";;
+esac
+",
+    );
+    let may_run = std::fs::Permissions::from_mode(0o755);
+    std::fs::set_permissions(&program, may_run).expect("it may be run");
+    lab.agents.get_mut("host1").expect("the agent").kill9();
+    lab.agent_args = vec!["--mysqld".into(), program];
+    lab.start_agent("host1", "zone1");
+    let report = lab.until("the versions differ", |lab| {
+        let (_, report) = drift(lab, spec);
+        let found = found(&report);
+        let versions = found.iter().all(|f| f.starts_with("server-version "));
+        // Two tablets of each of three shards.
+        (found.len() == 6 && versions).then_some(report)
+    });
+    let mend = report["findings"][0]["mend"].as_str().unwrap_or_default();
+    assert!(mend.contains("restart the server"), "{mend}");
+    lab.agents.get_mut("host1").expect("the agent").kill9();
+    lab.agent_args.clear();
+    lab.start_agent("host1", "zone1");
+    lab.until("the versions are alike", |lab| {
+        let (code, _) = drift(lab, spec);
         (code == 0).then_some(())
     });
 }
