@@ -5,6 +5,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use similar::TextDiff;
+use vtplan_planner::desired::{BackupPolicy, BackupSchedule};
 use vtplan_planner::plan::{Action, Plan, Risk, Step};
 use vtplan_planner::seen::Deviation;
 use vtplan_state::model::{KeyspaceName, ShardName, TableName, VSchemaKeyspace};
@@ -193,11 +194,12 @@ fn other(step: &Step) -> Option<Item> {
                 (_, None) => Sign::Delete,
                 _ => Sign::Change,
             };
-            let item = Item::of(step, sign, "backup schedules");
-            match after {
-                Some(after) => item.detail(format!("to {}", after.location)),
-                None => item,
+            let mut item = Item::of(step, sign, "backup schedules");
+            if let Some(after) = after {
+                item = item.detail(format!("to {}", after.location));
             }
+            item.children = changed_schedules(before.as_ref(), after.as_ref());
+            item
         }
         Action::MendRouting { before, after } => {
             let text = |rules| serde_json::to_string_pretty(rules).unwrap_or_default();
@@ -208,6 +210,37 @@ fn other(step: &Step) -> Option<Item> {
         Action::EndHold { hold, .. } => Item::of(step, Sign::Delete, format!("hold {hold}")),
         _ => return None,
     })
+}
+
+/// The schedules of backups that go, and those that come.
+fn changed_schedules(before: Option<&BackupPolicy>, after: Option<&BackupPolicy>) -> Vec<Item> {
+    let words = |policy: Option<&BackupPolicy>| -> Vec<(String, String)> {
+        let schedules = policy.map(|p| p.schedules.as_slice()).unwrap_or_default();
+        let of = |s: &BackupSchedule| {
+            let last = s.keep_last.map(|n| format!("the last {n}"));
+            let days = s.keep_days.map(|n| format!("those of {n} days"));
+            let keep: Vec<String> = last.into_iter().chain(days).collect();
+            let keep = match keep.is_empty() {
+                true => "keeps all".to_owned(),
+                false => format!("keeps {}", keep.join(" and ")),
+            };
+            (format!("{} of {}", s.cron, s.keyspaces.join(", ")), keep)
+        };
+        schedules.iter().map(of).collect()
+    };
+    let (before, after) = (words(before), words(after));
+    let item = |sign, (title, keep): &(String, String)| {
+        let item = Item::new(sign, title.clone());
+        match sign {
+            Sign::Create => item.detail(keep.clone()),
+            _ => item,
+        }
+    };
+    let gone = before.iter().filter(|s| !after.contains(s));
+    let new = after.iter().filter(|s| !before.contains(s));
+    (gone.map(|s| item(Sign::Delete, s)))
+        .chain(new.map(|s| item(Sign::Create, s)))
+        .collect()
 }
 
 fn keyspace_item(keyspace: &KeyspaceName, steps: &[&Step]) -> Item {
@@ -472,4 +505,46 @@ pub fn diff(before: &str, after: &str) -> String {
         .unified_diff()
         .context_radius(3)
         .to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn schedules_that_go_and_come_are_told_and_others_are_not() {
+        let schedule = |cron: &str, keep_last| BackupSchedule {
+            keyspaces: vec!["*".to_owned()],
+            cron: cron.to_owned(),
+            keep_last,
+            keep_days: None,
+        };
+        let policy = |schedules| BackupPolicy {
+            location: "file:///backups".to_owned(),
+            schedules,
+        };
+        let before = policy(vec![
+            schedule("@daily", Some(7)),
+            schedule("@weekly", None),
+            schedule("@hourly", Some(3)),
+        ]);
+        let after = policy(vec![
+            schedule("@daily", Some(9)),
+            schedule("@hourly", Some(3)),
+        ]);
+        let told: Vec<_> = changed_schedules(Some(&before), Some(&after))
+            .into_iter()
+            .map(|item| (item.sign, item.title, item.detail))
+            .collect();
+        let of = |sign, title: &str, detail: &str| (sign, title.to_owned(), detail.to_owned());
+        assert_eq!(
+            told,
+            [
+                of(Sign::Delete, "@daily of *", ""),
+                of(Sign::Delete, "@weekly of *", ""),
+                of(Sign::Create, "@daily of *", "keeps the last 9"),
+            ]
+        );
+        assert_eq!(changed_schedules(Some(&before), None).len(), 3);
+    }
 }
