@@ -6,6 +6,7 @@
 //! twice, and be cut anywhere.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use vtplan_state::model::{
@@ -225,8 +226,11 @@ impl<'a> Filling<'a> {
         })
     }
 
-    /// The rows of one shard.
-    async fn shard(&mut self, shard: &ShardName, filled: &mut Filled) -> Result<(), FillError> {
+    /// The owner as a shard has it, and a query of all its columns.
+    async fn owner_on(
+        &mut self,
+        shard: &ShardName,
+    ) -> Result<(Arc<TableShape>, String), FillError> {
         let (_, flavor) = self.servers.address(self.keyspace, shard)?;
         let conn = self.servers.get(self.keyspace, shard).await?;
         let shape = shape_of(conn, flavor, self.keyspace, &self.owner).await?;
@@ -236,6 +240,12 @@ impl<'a> Filling<'a> {
             .map(|c| c.select_expression())
             .collect();
         let select = format!("SELECT {} FROM {}", expressions.join(", "), shape.quoted());
+        Ok((shape, select))
+    }
+
+    /// The rows of one shard.
+    async fn shard(&mut self, shard: &ShardName, filled: &mut Filled) -> Result<(), FillError> {
+        let (shape, select) = self.owner_on(shard).await?;
         let order: Vec<String> = shape
             .key
             .iter()
@@ -558,20 +568,10 @@ impl<'a> Filling<'a> {
         limit: usize,
         lock: &str,
     ) -> Result<Vec<String>, FillError> {
-        let (_, flavor) = self.servers.address(self.keyspace, shard)?;
+        let (shape, select) = self.owner_on(shard).await?;
         let values = Self::equals(&self.columns, &entry.values);
+        let query = format!("{select} WHERE {values} LIMIT {limit}{lock}");
         let conn = self.servers.get(self.keyspace, shard).await?;
-        let shape = shape_of(conn, flavor, self.keyspace, &self.owner).await?;
-        let expressions: Vec<String> = shape
-            .columns
-            .iter()
-            .map(|c| c.select_expression())
-            .collect();
-        let query = format!(
-            "SELECT {} FROM {} WHERE {values} LIMIT {limit}{lock}",
-            expressions.join(", "),
-            shape.quoted()
-        );
         match conn.rows("reading rows for a lookup", query).await {
             Ok(rows) => Ok(rows.iter().map(|row| shape.key_text(row)).collect()),
             Err(StreamError::Sql { code, .. }) if LOCKED.contains(&code) => Err(FillError::Busy),

@@ -99,6 +99,15 @@ impl Session {
         if let Some(id) = insert_id {
             ok.last_insert_id = id;
         }
+        self.answer_ok(ok, request).await
+    }
+
+    /// Tells the client what a write has done.
+    pub(super) async fn answer_ok(
+        &mut self,
+        mut ok: OkPacket,
+        request: &Request<'_>,
+    ) -> Result<(), Failure> {
         self.remember(&Answer {
             ok,
             error: None,

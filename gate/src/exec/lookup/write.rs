@@ -16,8 +16,7 @@ use crate::plan::{
     QueryPlan, ShardSql, Table, TableLookup,
 };
 use crate::protocol::SqlError;
-use crate::protocol::messages::{OkPacket, put_ok};
-use crate::protocol::scan::Answer;
+use crate::protocol::messages::OkPacket;
 use crate::session::{Order, Session, Transaction};
 use crate::topology::Snapshot;
 
@@ -61,22 +60,14 @@ impl Session {
             }
             _ => Err(SqlError::unknown("this plan is about no lookup".to_owned()).into()),
         };
-        let mut ok = match done {
+        let ok = match done {
             Ok(ok) => ok,
             Err(failure) => return Err(self.owned_failed(plan, failure, alone).await),
         };
         if alone {
             self.commit_all().await?;
         }
-        self.remember(&Answer {
-            ok,
-            error: None,
-            rows: None,
-        });
-        ok.status = self.status(request.more);
-        self.out.clear();
-        put_ok(&mut self.out, &mut self.sequence, &ok);
-        self.flush().await.map_err(Failure::Client)
+        self.answer_ok(ok, request).await
     }
 
     /// From here on there is a transaction, over whatever is used in it. One that servers have begun
